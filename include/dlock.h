@@ -1,0 +1,194 @@
+/* dlock.h - the client library of dlock, a distributed lock service.
+ *
+ * A handle is a conversation with a cluster through one of its nodes, whichever
+ * answers. It has no threads, no global state and no signal handlers, and may
+ * be used from one thread at a time. Two ways to use it:
+ *
+ *   blocking      dlock_preempt, dlock_release, dlock_check ... return when the
+ *                 answer is there or the handle's timeout is over;
+ *   event loop    dlock_submit queues a request; wait for dlock_get_fd to
+ *                 become ready for dlock_get_events, for at most
+ *                 dlock_get_timeout milliseconds, then call dlock_process and
+ *                 take answers with dlock_next.
+ *
+ * After fork(2) a handle belongs to the parent: every call in the child on a
+ * handle made before returns -ECHILD, and dlock_free there only frees memory.
+ *
+ * Returns are 0 for success or a negative errno value; what the service says -
+ * yes, no, not known - is not an error but the outcome of an answer. All text
+ * is zero-terminated UTF-8. Times are milliseconds.
+ *
+ * Link with -ldlock (pkg-config libdlock). Manual: libdlock(3). */
+#ifndef DLOCK_H
+#define DLOCK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define DLOCK_NAME_MAX 255        /* bytes of a lock name, without the zero */
+#define DLOCK_CLIENT_MAX 64       /* bytes of a client id */
+#define DLOCK_PAGE_MAX 1000       /* rows of one page */
+#define DLOCK_TIMEOUT_DEFAULT 10000
+
+struct dlock;                     /* a handle */
+
+/* What the service said. */
+enum dlock_outcome {
+        DLOCK_YES = 1,            /* granted; released; check: somebody owns it */
+        DLOCK_NO = 2,             /* held by another or by yourself; not the owner; check: free */
+        DLOCK_UNKNOWN = 3,        /* no answer in time, or from a node that cannot know: it may have happened or not */
+        DLOCK_UNREACHABLE = 4,    /* no server could be reached: it has not happened */
+        DLOCK_REJECTED = 5,       /* refused before it was decided: see reason; it has not happened */
+};
+
+enum dlock_operation {
+        DLOCK_OP_PREEMPT = 1,
+        DLOCK_OP_RELEASE = 2,
+        DLOCK_OP_CHECK = 3,
+        DLOCK_OP_LIST = 4,
+        DLOCK_OP_HISTORY = 5,
+        DLOCK_OP_STATUS = 6,
+};
+
+/* A lock as list shows it. */
+struct dlock_row {
+        const char *lock;
+        const char *owner;
+        uint64_t token;
+        uint64_t held_ms;         /* since it was granted, in cluster time */
+        uint64_t since_wall_ms;   /* wall clock of the leader that granted it, Unix epoch; for display */
+};
+
+/* A log entry as history shows it. */
+struct dlock_event {
+        uint64_t index;
+        uint64_t term;
+        const char *kind;         /* "preempt", "release", "client", "configuration", "address", "noop" */
+        const char *lock;         /* "" where the kind has none */
+        const char *client;       /* "" where the kind has none */
+        uint64_t token;           /* 0 where the kind has none */
+        uint64_t cluster_ms;
+        uint64_t wall_ms;
+};
+
+struct dlock_status {
+        const char *node;         /* its name */
+        const char *role;         /* "leader", "candidate", "follower", "learner", "joining" */
+        const char *leader;       /* the leader's name, "" when none is known */
+        const char *cluster;      /* cluster id, "" when not a member yet */
+        const char *version;      /* of the node's program */
+        uint64_t term;
+        uint64_t commit;
+        uint64_t applied;
+        uint64_t log_first;       /* the oldest entry history can show */
+        uint64_t log_last;
+        uint64_t locks;
+        uint64_t voters;
+        uint64_t members;
+        int64_t leader_age_ms;    /* since this node heard from the leader; -1: never; 0 on the leader */
+};
+
+/* One answer. Pointers are valid until the next dlock_process, dlock_next or
+ * blocking call on the handle, and until dlock_free. */
+struct dlock_answer {
+        uint64_t id;              /* as dlock_submit returned it */
+        enum dlock_operation operation;
+        enum dlock_outcome outcome;
+        const char *lock;         /* as asked; "" for list, history of all, status */
+        const char *owner;        /* who owns the lock as far as the answer tells; NULL: nobody, or not told */
+        uint64_t token;           /* fencing token of that ownership; 0: none */
+        uint64_t index;           /* log index the answer rests on */
+        int64_t leader_age_ms;    /* check, list: how long ago the node heard from its leader; -1: never */
+        const char *reason;       /* one line for people when the outcome is not yes or no; else "" */
+        const char *server;       /* the address that answered; "" when none did */
+        const struct dlock_row *rows;         /* list */
+        const struct dlock_event *events;     /* history, oldest first */
+        size_t count;                         /* of rows or events */
+        int more;                             /* list, history: ask again, after the last row */
+        uint64_t next_after;                  /* history: the after of the next page */
+        uint64_t log_first;                   /* history: the oldest entry there is */
+        const struct dlock_status *status;    /* status */
+};
+
+struct dlock_request {
+        enum dlock_operation operation;
+        const char *lock;         /* preempt, release, check: the name; list: the prefix; history: the name; NULL: all */
+        const char *after;        /* list: names after this one; NULL: from the start */
+        uint64_t after_index;     /* history: entries after this index */
+        uint32_t limit;           /* list, history: rows, 1 to DLOCK_PAGE_MAX; 0: DLOCK_PAGE_MAX */
+        uint32_t timeout_ms;      /* patience for this request; 0: the handle's */
+};
+
+/* Makes a handle; contacts nobody yet. servers: "ADDR[,ADDR...]", an ADDR being
+ * an absolute socket path, "host:port" or "[ipv6]:port"; NULL: $DLOCK_SERVER,
+ * else "servers" in /etc/dlock/client.ini, else every socket in /run/dlock.
+ * 0; -EINVAL: an address is not one (see dlock_strerror of the handle-less kind
+ * below: the text goes to error if it is not NULL); -ENOMEM. */
+int dlock_new(struct dlock **ret_dlock, const char *servers, char *error, size_t error_size);
+
+/* Closes and frees. Requests without an answer are abandoned: they may still happen. Accepts NULL; returns NULL. */
+struct dlock *dlock_free(struct dlock *dlock);
+
+/* The client id for preempt and release: 1 to 64 printable ASCII characters;
+ * a UUID is kept in lower case. NULL: $DLOCK_CLIENT, else the one kept per user
+ * and machine under $XDG_STATE_HOME/dlock, made at first use. Without this call
+ * the default is taken at the first request that needs one. "" lets the leader
+ * assign a new one, which dlock_get_client tells after the first answer.
+ * 0; -EINVAL; -EBUSY: a request was sent already; the -errno of the file. */
+int dlock_set_client(struct dlock *dlock, const char *client);
+/* The id in use, NULL before one is known. */
+const char *dlock_get_client(const struct dlock *dlock);
+
+/* Patience of each request from submit to answer; default DLOCK_TIMEOUT_DEFAULT, at most 1 hour.
+ * A preempt or release is sent again, under the same request id, for at most one minute. */
+int dlock_set_timeout(struct dlock *dlock, uint32_t timeout_ms);
+
+/* The last error of this handle as one line for people; "" when there was none. */
+const char *dlock_get_error(const struct dlock *dlock);
+
+/* --- blocking: one request, its answer. 0 when there is an answer, with any
+ * outcome; -EINVAL (a bad name), -ECHILD, or the -errno of the client id's file. --- */
+int dlock_preempt(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer);
+int dlock_release(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer);
+int dlock_check(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer);
+int dlock_list(struct dlock *dlock, const char *prefix, const char *after, uint32_t limit, struct dlock_answer *ret_answer);
+int dlock_history(struct dlock *dlock, const char *lock, uint64_t after_index, uint32_t limit, struct dlock_answer *ret_answer);
+int dlock_status(struct dlock *dlock, struct dlock_answer *ret_answer);
+
+/* --- event loop --- */
+
+/* Queues a request and returns its id (> 0), or -EINVAL, -ECHILD, -EAGAIN (1024 are
+ * in flight already). Requests in flight together may be decided in any order. Never blocks. */
+int64_t dlock_submit(struct dlock *dlock, const struct dlock_request *request);
+/* A descriptor for poll(2), the same for the handle's life. Wait for it to be readable. */
+int dlock_get_fd(const struct dlock *dlock);
+/* The poll(2) events to wait for: POLLIN. */
+int dlock_get_events(const struct dlock *dlock);
+/* Milliseconds until dlock_process must be called even if nothing is ready; -1: no limit. */
+int dlock_get_timeout(const struct dlock *dlock);
+/* Connects, sends, receives, retries; never blocks. 0 or -ECHILD. */
+int dlock_process(struct dlock *dlock);
+/* The next answer, or 0 when there is none now; 1: *ret_answer is filled. */
+int dlock_next(struct dlock *dlock, struct dlock_answer *ret_answer);
+
+/* --- what a client remembers --- */
+
+/* The cluster id pinned for this user and machine, into buffer[37]; -ENOENT: none yet. */
+int dlock_get_cluster(struct dlock *dlock, char *buffer, size_t size);
+/* Forgets it: the next cluster that answers is taken as the right one. 0 or -errno. */
+int dlock_forget_cluster(struct dlock *dlock);
+
+/* The name of an outcome: "yes", "no", "unknown", "unreachable", "rejected". */
+const char *dlock_outcome_name(enum dlock_outcome outcome);
+/* The version of the library, "1.0.0". */
+const char *dlock_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,83 @@
+/* limits.h - every limit of dlock, each with its reason.
+ *
+ * A limit reached from outside is an outcome that the client is told, not an
+ * error; a limit broken from inside is a bug and an assertion. */
+#pragma once
+
+/* What a user may say. One byte of length on the wire; longer names belong into a note. */
+#define LIMIT_LOCK_NAME_BYTES 255
+/* A UUID has 36; room for names that people give with --client. */
+#define LIMIT_CLIENT_ID_BYTES 64
+/* "uid:4294967295", "tcp"; later a certificate's name. */
+#define LIMIT_PRINCIPAL_BYTES 64
+/* Node names appear in every status line. */
+#define LIMIT_NODE_NAME_BYTES 64
+/* "[ipv6%scope]:port", or a host name of DNS length and a port, or a socket path. */
+#define LIMIT_ADDRESS_BYTES 280
+/* Text of an error on the wire: one line for a terminal. */
+#define LIMIT_REASON_BYTES 200
+
+/* The table: about 1 GiB of memory when full of long names. */
+#define LIMIT_LOCKS 4000000
+/* Clients that own nothing are forgotten, longest unused first, above this. */
+#define LIMIT_CLIENTS_IDLE 100000
+/* Results kept for retries; 6,600 one-shot clients per second for ten minutes. */
+#define LIMIT_REQUESTS 4000000
+/* A result is kept for this much cluster time (DESIGN section 5). */
+#define LIMIT_REQUEST_KEPT_MS 600000
+/* Nobody sends a request again after this long (DESIGN section 5). */
+#define LIMIT_RESEND_MS 60000
+/* Recent refusals a leader remembers, to answer a retry as it answered first. */
+#define LIMIT_REFUSALS 8192
+
+/* One entry changes at most so many records, so that applying it takes microseconds. */
+#define LIMIT_ENTRY_RECORDS 256
+#define LIMIT_ENTRY_BYTES 65536
+/* Entries applied in one turn of the loop: about 2 ms. */
+#define LIMIT_APPLY_PER_TURN 4096
+/* Dirty records that make the replica hand after-images to the writer. */
+#define LIMIT_DIRTY_RECORDS 1024
+/* Log rows deleted in one transaction behind the trailing window. */
+#define LIMIT_TRIM_PER_BATCH 2048
+
+/* Members of one cluster; a configuration entry of that many fits LIMIT_ENTRY_BYTES. */
+#define LIMIT_MEMBERS 128
+/* More voters make every change slower and hardly safer. */
+#define LIMIT_VOTERS 9
+
+/* One append message: a follower's heartbeat never waits behind more than this. */
+#define LIMIT_APPEND_BYTES (1024 * 1024)
+#define LIMIT_APPEND_ENTRIES 4096
+/* Unacknowledged appends to one follower. */
+#define LIMIT_INFLIGHT_BYTES (4 * 1024 * 1024)
+#define LIMIT_INFLIGHT_MESSAGES 256
+/* Committed entries kept in memory for followers that are only a little behind. */
+#define LIMIT_LOG_CACHE_BYTES (2 * 1024 * 1024)
+/* Entries a leader appends beyond the committed ones: what a slow disk may queue. */
+#define LIMIT_UNCOMMITTED 65536
+/* One chunk of a streamed snapshot. */
+#define LIMIT_SNAPSHOT_CHUNK_BYTES (256 * 1024)
+
+/* Client frames: a request is a name and some numbers; a reply may be a page. */
+#define LIMIT_CLIENT_REQUEST_BYTES 4096
+#define LIMIT_CLIENT_REPLY_BYTES (1024 * 1024)
+/* Rows of one page of list or history (DESIGN section 5). */
+#define LIMIT_PAGE_ROWS 1000
+/* Peer frames: an append, or a snapshot chunk, and its header. */
+#define LIMIT_PEER_FRAME_BYTES (LIMIT_APPEND_BYTES + LIMIT_ENTRY_BYTES + 4096)
+
+/* Connections of clients to one node; one descriptor and about 1 KiB each. */
+#define LIMIT_SESSIONS 20000
+/* Requests in flight from one connection before the node stops reading from it. */
+#define LIMIT_SESSION_REQUESTS 1024
+/* Unsent answers of one connection before it is closed as a slow reader. */
+#define LIMIT_SESSION_UNSENT_BYTES (4 * 1024 * 1024)
+/* Unsent messages to one peer before its link is closed and dialled again. */
+#define LIMIT_PEER_UNSENT_BYTES (64 * 1024 * 1024)
+/* A connection that does not say hello within this time is closed. */
+#define LIMIT_HELLO_MS 5000
+/* A client's patience, as the longest deadline a request may carry. */
+#define LIMIT_DEADLINE_MS 3600000
+
+/* Fencing tokens stay exact in JSON numbers (DESIGN D11). */
+#define LIMIT_TOKEN ((UINT64_C(1) << 53) - 1)

@@ -1,0 +1,66 @@
+/* entry.h - what is replicated and what a disk must keep: the words shared by
+ * raft, store and peer. Only declarations. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Numbers are on disk and on the wire: never reused. A kind newer than the
+ * cluster's feature level is not proposed; a node that meets a kind it does
+ * not know stops with a message. */
+enum raft_entry_kind {
+        RAFT_ENTRY_NOOP = 1,                 /* opens a term; empty body */
+        RAFT_ENTRY_CONFIGURATION = 2,        /* the members, body by raft/configuration */
+        RAFT_ENTRY_ADDRESS = 3,              /* where a member is reached, body by replica/directory */
+        RAFT_ENTRY_CLIENT = 4,               /* an id assigned to a client, body by lock/change */
+        RAFT_ENTRY_PREEMPT = 5,              /* a granted lock, body by lock/change */
+        RAFT_ENTRY_RELEASE = 6,              /* a lock given back, body by lock/change */
+};
+
+/* One entry of the log. cluster_ms: the leader's count of monotonic time, never
+ * falls from one entry to the next (DESIGN D10); wall_ms: for display only. */
+struct raft_entry {
+        uint64_t index;
+        uint64_t term;
+        uint64_t cluster_ms;
+        uint64_t wall_ms;
+        enum raft_entry_kind kind;
+        uint32_t size;
+        uint8_t body[];
+};
+
+/* What must be durable before this node speaks again in a term. */
+struct raft_hard_state {
+        uint64_t term;
+        uint64_t vote;                       /* node id, 0: none in this term */
+};
+
+/* The state as of a committed index: what stands in the place of the log up to there. */
+struct raft_base {
+        uint64_t index;
+        uint64_t term;
+        uint64_t cluster_ms;
+        uint64_t configuration_index;        /* of the entry that made the configuration */
+        const uint8_t *configuration;        /* encoded, as of index */
+        size_t configuration_size;
+};
+
+/* One record of the replicated state, as the tables in the database and a
+ * snapshot carry it. body is authoritative; key, label and number are derived
+ * from it, for people and for the primary key, and compared when it is read.
+ * Table numbers are in snapshots: never reused. */
+enum raft_table {
+        RAFT_TABLE_LOCK = 1,                 /* key: name; label: owner's client id; number: token */
+        RAFT_TABLE_CLIENT = 2,               /* key: client id; label: principal; number: index of last change */
+        RAFT_TABLE_REQUEST = 3,              /* key: handle as a UUID; label: lock name; number: index of the entry */
+        RAFT_TABLE_ADDRESS = 4,              /* key: node id in decimal; label: address; number: index of the entry */
+};
+
+struct raft_record {
+        enum raft_table table;
+        const char *key;                     /* zero-terminated text, 1 to 255 bytes */
+        const char *label;                   /* zero-terminated text, at most 512 bytes */
+        uint64_t number;                     /* below 2^63 */
+        const uint8_t *body;                 /* NULL: the record is deleted (label and number are then unset) */
+        size_t body_size;
+};

@@ -1,0 +1,179 @@
+/* wire.h - what clients and nodes say to each other, as bytes. No sockets here.
+ *
+ * A frame is a u32 length of what follows, a u8 type, a u64 tag that the answer
+ * repeats, and a body; all little-endian. The first frame of a connection is
+ * WIRE_HELLO, answered by WIRE_WELCOME or WIRE_REFUSAL and close. Versions: the
+ * client offers a range, the node picks the highest it speaks. Unknown trailing
+ * bytes in a body are an error within a version. Requests are pipelined and may
+ * be answered in any order. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/id128.h"
+#include "base/name.h"
+
+#define WIRE_VERSION_MIN 1
+#define WIRE_VERSION_MAX 1
+/* u32 length, u8 type, u64 tag. */
+#define WIRE_HEADER_BYTES 13
+
+enum wire_type {
+        /* client to node */
+        WIRE_HELLO = 1,
+        WIRE_PREEMPT = 2,
+        WIRE_RELEASE = 3,
+        WIRE_CHECK = 4,
+        WIRE_LIST = 5,
+        WIRE_HISTORY = 6,
+        WIRE_STATUS = 7,
+        /* node to client */
+        WIRE_WELCOME = 65,
+        WIRE_REFUSAL = 66,                   /* closes the conversation; reason for people */
+        WIRE_RESULT = 67,                    /* to PREEMPT, RELEASE, CHECK */
+        WIRE_ROWS = 68,                      /* to LIST */
+        WIRE_EVENTS = 69,                    /* to HISTORY */
+        WIRE_STATE = 70,                     /* to STATUS */
+};
+
+struct wire_hello {
+        uint16_t version_min, version_max;
+        struct id128 cluster;                /* the pinned one, or null */
+        struct client_id client;             /* size 0: none yet; the first PREEMPT or RELEASE gets one assigned if assign is set */
+        bool assign;                         /* ask the leader for an id now; WELCOME waits for it */
+};
+
+struct wire_welcome {
+        uint16_t version;
+        struct id128 cluster;                /* null: the node is not a member yet */
+        struct client_id client;             /* the assigned one, or as in the hello */
+        char node[LIMIT_NODE_NAME_BYTES + 1];
+};
+
+enum wire_refusal_code {
+        WIRE_REFUSAL_VERSION = 1,
+        WIRE_REFUSAL_CLUSTER = 2,            /* the client pinned another cluster */
+        WIRE_REFUSAL_PROTOCOL = 3,           /* malformed frame */
+        WIRE_REFUSAL_BUSY = 4,               /* too many connections; try another node */
+        WIRE_REFUSAL_STOPPING = 5,           /* try another node */
+};
+
+struct wire_refusal {
+        enum wire_refusal_code code;
+        struct id128 cluster;                /* the node's */
+        char reason[LIMIT_REASON_BYTES + 1];
+};
+
+/* Any request after the hello. Fields that its type has not are zero. */
+struct wire_request {
+        enum wire_type type;
+        uint64_t tag;
+        uint32_t deadline_ms;                /* from receipt; after it the answer is UNKNOWN */
+        uint64_t min_index;                  /* CHECK, LIST: the highest index this client has seen; the node waits to have applied it */
+        struct id128 handle;                 /* PREEMPT, RELEASE: request id, DESIGN section 5 */
+        uint64_t seq;
+        struct client_id client;             /* PREEMPT, RELEASE: on whose behalf; size 0: the hello's */
+        struct lock_name name;               /* PREEMPT, RELEASE, CHECK; LIST: prefix, HISTORY: lock, may be empty */
+        struct lock_name after;              /* LIST; may be empty */
+        uint64_t after_index;                /* HISTORY */
+        uint16_t limit;                      /* LIST, HISTORY: 1 to LIMIT_PAGE_ROWS */
+};
+
+enum wire_outcome {
+        WIRE_YES = 1,
+        WIRE_NO = 2,
+        WIRE_UNKNOWN = 3,
+        WIRE_REJECTED = 4,                   /* before it was decided: bad principal, limit; reason says which */
+};
+
+struct wire_result {
+        uint64_t tag;
+        enum wire_outcome outcome;
+        uint64_t token;
+        uint64_t index;
+        int64_t leader_age_ms;               /* CHECK; -1: never heard */
+        struct client_id owner;              /* size 0: nobody, or not told */
+        char reason[LIMIT_REASON_BYTES + 1];
+};
+
+struct wire_row {
+        struct lock_name lock;
+        struct client_id owner;
+        uint64_t token;
+        uint64_t held_ms;
+        uint64_t since_wall_ms;
+};
+
+struct wire_event {
+        uint64_t index, term, token, cluster_ms, wall_ms;
+        char kind[16];
+        struct lock_name lock;               /* may be empty */
+        struct client_id client;             /* may be empty */
+};
+
+/* Head of WIRE_ROWS and WIRE_EVENTS; rows follow one by one, count of them. */
+struct wire_page {
+        uint64_t tag;
+        enum wire_outcome outcome;           /* YES, or UNKNOWN/REJECTED with a reason and no rows */
+        uint64_t index;                      /* applied index the page is read at */
+        int64_t leader_age_ms;
+        uint64_t next_after;                 /* EVENTS */
+        uint64_t log_first;                  /* EVENTS */
+        bool more;
+        uint16_t count;
+        char reason[LIMIT_REASON_BYTES + 1];
+};
+
+struct wire_state {
+        uint64_t tag;
+        char node[LIMIT_NODE_NAME_BYTES + 1];
+        char role[16];
+        char leader[LIMIT_NODE_NAME_BYTES + 1];
+        char version[32];
+        struct id128 cluster;
+        uint64_t term, commit, applied, log_first, log_last, locks, voters, members;
+        int64_t leader_age_ms;
+};
+
+/* --- frames --- */
+
+enum wire_frame_status { WIRE_FRAME_READY, WIRE_FRAME_INCOMPLETE, WIRE_FRAME_TOO_LONG, WIRE_FRAME_MALFORMED };
+
+struct wire_frame {
+        uint8_t type;
+        uint64_t tag;
+        const uint8_t *body;
+        size_t body_size;
+        size_t total;                        /* bytes of the whole frame, to drop after use */
+};
+
+/* Looks at the front of data for one whole frame of at most frame_max bytes in all. Copies nothing. */
+enum wire_frame_status wire_frame_parse(const uint8_t *data, size_t size, size_t frame_max, struct wire_frame *ret_frame);
+
+/* --- writers: append one whole frame to out --- */
+void wire_write_hello(struct bytes *out, const struct wire_hello *hello);
+void wire_write_welcome(struct bytes *out, const struct wire_welcome *welcome);
+void wire_write_refusal(struct bytes *out, const struct wire_refusal *refusal);
+void wire_write_request(struct bytes *out, const struct wire_request *request);
+void wire_write_result(struct bytes *out, const struct wire_result *result);
+/* A page: begin, count times row or event, end (which fixes the length). type: WIRE_ROWS or WIRE_EVENTS. Returns the frame's offset for end. */
+size_t wire_write_page_begin(struct bytes *out, enum wire_type type, const struct wire_page *page);
+void wire_write_row(struct bytes *out, const struct wire_row *row);
+void wire_write_event(struct bytes *out, const struct wire_event *event);
+void wire_write_page_end(struct bytes *out, size_t frame_offset);
+void wire_write_state(struct bytes *out, const struct wire_state *state);
+
+/* --- readers: false means malformed; *ret_ is then unspecified --- */
+bool wire_read_hello(const struct wire_frame *frame, struct wire_hello *ret_hello);
+bool wire_read_welcome(const struct wire_frame *frame, struct wire_welcome *ret_welcome);
+bool wire_read_refusal(const struct wire_frame *frame, struct wire_refusal *ret_refusal);
+bool wire_read_request(const struct wire_frame *frame, struct wire_request *ret_request);
+bool wire_read_result(const struct wire_frame *frame, struct wire_result *ret_result);
+/* The head; rows are then read from *ret_rows, count times. */
+bool wire_read_page(const struct wire_frame *frame, struct wire_page *ret_page, struct bytes_reader *ret_rows);
+bool wire_read_row(struct bytes_reader *rows, struct wire_row *ret_row);
+bool wire_read_event(struct bytes_reader *rows, struct wire_event *ret_event);
+bool wire_read_state(const struct wire_frame *frame, struct wire_state *ret_state);
