@@ -7,7 +7,7 @@
 
 #define _cleanup_(function) __attribute__((cleanup(function)))
 #define _unused_ __attribute__((unused))
-#define _printf_(format, arguments) __attribute__((format(printf, format, arguments)))
+#define _printf_(text, values) __attribute__((__format__(__printf__, text, values)))
 
 static inline void cleanup_free(void *pointer)
 {
