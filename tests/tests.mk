@@ -26,3 +26,39 @@ unit: $(UNIT_PROGRAMS)
 	@for program in $(UNIT_PROGRAMS); do $$program || exit 1; done
 
 check: unit
+
+# Fuzzers: tests/fuzz/fuzz_NAME.c links the rooms of FUZZ_ROOMS_NAME. "make check" replays
+# the corpus with any compiler; "make fuzz" runs libFuzzer, which only clang has.
+FUZZ_ROOMS_wire := wire base
+FUZZ_ROOMS_peer := peer raft base
+FUZZ_ROOMS_entry := replica lock raft base
+FUZZ_ROOMS_ini := config base
+FUZZ_LIBS_ini := $(INIH_LIBS)
+FUZZ_SECONDS ?= 60
+
+FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+REPLAYS := $(patsubst %,$(BUILD)/tests/replay_%,$(FUZZERS))
+
+define FUZZER
+$$(BUILD)/tests/replay_$(1): $$(BUILD)/obj/tests/fuzz/fuzz_$(1).o $$(BUILD)/obj/tests/fuzz/replay.o $$(call rooms,$$(FUZZ_ROOMS_$(1)))
+	@mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(FUZZ_LIBS_$(1))
+$$(BUILD)/tests/fuzz_$(1): $$(BUILD)/obj/tests/fuzz/fuzz_$(1).o $$(call rooms,$$(FUZZ_ROOMS_$(1)))
+	@mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -fsanitize=fuzzer -o $$@ $$^ $$(FUZZ_LIBS_$(1))
+endef
+$(foreach fuzzer,$(FUZZERS),$(eval $(call FUZZER,$(fuzzer))))
+
+.PHONY: replay fuzz fuzz-run
+replay: $(REPLAYS)
+	@for name in $(FUZZERS); do $(BUILD)/tests/replay_$$name tests/fuzz/corpus/$$name || exit 1; done
+
+fuzz:
+	$(MAKE) BUILD=$(BUILD)/fuzz CC=clang SANITIZE='-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all' CFLAGS='-O1 -g' fuzz-run
+
+fuzz-run: $(patsubst %,$(BUILD)/tests/fuzz_%,$(FUZZERS))
+	@for name in $(FUZZERS); do mkdir -p $(BUILD)/corpus/$$name && \
+		$(BUILD)/tests/fuzz_$$name -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=0 -verbosity=0 \
+		$(BUILD)/corpus/$$name tests/fuzz/corpus/$$name || exit 1; done
+
+check: replay
