@@ -1,0 +1,38 @@
+/* decide.h - may this change be made? Pure: reads table and overlay, changes nothing.
+ *
+ * Only a leader decides, on everything it has appended; what it says is true once
+ * the entry it rests on is committed. */
+#pragma once
+
+#include "lock/overlay.h"
+#include "lock/table.h"
+
+struct lock_request {
+        enum lock_change_kind kind;
+        struct id128 handle;
+        uint64_t seq;
+        struct client_id client;             /* CLIENT: the id to be assigned */
+        struct principal principal;
+        struct lock_name name;               /* PREEMPT, RELEASE */
+};
+
+enum lock_verdict {
+        LOCK_ACCEPTED,                       /* change is to be appended */
+        LOCK_REPEATED,                       /* the same request was accepted before, at index: the same answer again */
+        LOCK_HELD,                           /* PREEMPT: owner has it, maybe the client itself */
+        LOCK_NOT_OWNER,                      /* RELEASE: somebody else owns it, or nobody */
+        LOCK_FOREIGN_CLIENT,                 /* the client id belongs to another principal */
+        LOCK_FULL,                           /* a limit of limits.h */
+        LOCK_UNKNOWABLE,                     /* a retry from before the window: it may have happened or not */
+};
+
+struct lock_decision {
+        enum lock_verdict verdict;
+        struct lock_change change;           /* ACCEPTED */
+        struct client_id owner;              /* HELD; NOT_OWNER: size 0 when nobody owns it; REPEATED: the client of a preempt */
+        uint64_t token;                      /* of that ownership; REPEATED: as first answered */
+        uint64_t index;                      /* REPEATED: of the entry */
+};
+
+void lock_decide(const struct lock_table *table, const struct lock_overlay *overlay, const struct lock_request *request,
+                 struct lock_decision *ret_decision);

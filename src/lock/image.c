@@ -1,0 +1,269 @@
+/* image.c - records to bytes and back: for the database and for snapshots. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "lock/record.h"
+
+/* First byte of every body. */
+#define IMAGE_FORMAT 1
+
+static void image_lock(const struct lock_record *lock, struct lock_image *image)
+{
+        memcpy(image->key, lock->name, lock->name_size);
+        image->key[lock->name_size] = 0;
+        if (image->deleted)
+                return;
+        (void)snprintf(image->label, sizeof(image->label), "%s", lock->owner->id.text);
+        image->number = lock->token;
+        bytes_put_text8(&image->body, lock->name, lock->name_size);
+        client_id_put(&image->body, &lock->owner->id);
+        bytes_put_u64(&image->body, lock->token);
+        bytes_put_u64(&image->body, lock->cluster_ms);
+        bytes_put_u64(&image->body, lock->wall_ms);
+}
+
+static void image_client(const struct client_record *client, struct lock_image *image)
+{
+        (void)snprintf(image->key, sizeof(image->key), "%s", client->id.text);
+        if (image->deleted)
+                return;
+        (void)snprintf(image->label, sizeof(image->label), "%s", client->principal.text);
+        image->number = client->last_index;
+        client_id_put(&image->body, &client->id);
+        principal_put(&image->body, &client->principal);
+        bytes_put_u64(&image->body, client->last_index);
+}
+
+static void image_result(const struct result_record *result, struct lock_image *image)
+{
+        (void)id128_format(result->handle, image->key);
+        if (image->deleted)
+                return;
+        (void)snprintf(image->label, sizeof(image->label), "%s", result->name.text);
+        image->number = result->index;
+        id128_put(&image->body, result->handle);
+        bytes_put_u64(&image->body, result->seq);
+        bytes_put_u8(&image->body, (uint8_t)result->kind);
+        client_id_put(&image->body, &result->client);
+        lock_name_put(&image->body, &result->name);
+        bytes_put_u64(&image->body, result->token);
+        bytes_put_u64(&image->body, result->index);
+        bytes_put_u64(&image->body, result->cluster_ms);
+}
+
+size_t lock_table_dirty_count(const struct lock_table *table)
+{
+        return table->dirty_count;
+}
+
+bool lock_table_take_image(struct lock_table *table, struct lock_image *image)
+{
+        struct record *record = TAILQ_FIRST(&table->dirty);
+
+        if (!record)
+                return false;
+        TAILQ_REMOVE(&table->dirty, record, dirty);
+        table->dirty_count--;
+        record->is_dirty = false;
+        record->persisted = true;
+
+        image->kind = record->kind;
+        image->deleted = record->deleted;
+        image->label[0] = 0;
+        image->number = 0;
+        bytes_clear(&image->body);
+        if (!image->deleted)
+                bytes_put_u8(&image->body, IMAGE_FORMAT);
+        switch (record->kind) {
+        case LOCK_IMAGE_LOCK:
+                image_lock((const struct lock_record *)record, image);
+                break;
+        case LOCK_IMAGE_CLIENT:
+                image_client((const struct client_record *)record, image);
+                break;
+        case LOCK_IMAGE_RESULT:
+                image_result((const struct result_record *)record, image);
+                break;
+        }
+        if (image->deleted)
+                free(record);
+        return true;
+}
+
+/* --- loading --- */
+
+/* An owner may be loaded after its locks: until its own record comes it has no principal. */
+static struct client_record *expect_client(struct lock_table *table, const struct client_id *id)
+{
+        struct client_record *client = lock_table_get_client(table, id);
+
+        return client ? client : lock_table_add_client(table, id);
+}
+
+static struct record *load_lock(struct lock_table *table, struct bytes_reader *reader)
+{
+        struct lock_name name;
+        struct client_id owner;
+        struct lock_record *lock;
+
+        lock_name_get(reader, false, &name);
+        client_id_get(reader, false, &owner);
+        if (reader->bad)
+                return NULL;
+        lock = lock_table_add_lock(table, &name, expect_client(table, &owner));
+        if (!lock)
+                return NULL;
+        lock->token = bytes_get_u64(reader);
+        lock->cluster_ms = bytes_get_u64(reader);
+        lock->wall_ms = bytes_get_u64(reader);
+        return &lock->record;
+}
+
+static struct record *load_client(struct lock_table *table, struct bytes_reader *reader)
+{
+        struct client_id id;
+        struct client_record *client;
+
+        client_id_get(reader, false, &id);
+        if (reader->bad)
+                return NULL;
+        client = expect_client(table, &id);
+        if (client->principal.size != 0)
+                return NULL;                 /* twice the same */
+        principal_get(reader, false, &client->principal);
+        client->last_index = bytes_get_u64(reader);
+        return &client->record;
+}
+
+static struct record *load_result(struct lock_table *table, struct bytes_reader *reader)
+{
+        struct result_record *result = lock_table_add_result(table, id128_get(reader));
+        uint8_t kind;
+
+        if (!result)
+                return NULL;
+        TAILQ_INSERT_TAIL(&table->by_age, result, age);
+        result->seq = bytes_get_u64(reader);
+        kind = bytes_get_u8(reader);
+        if (kind != LOCK_CHANGE_CLIENT && kind != LOCK_CHANGE_PREEMPT && kind != LOCK_CHANGE_RELEASE)
+                reader->bad = true;
+        else
+                result->kind = (enum lock_change_kind)kind;
+        client_id_get(reader, false, &result->client);
+        lock_name_get(reader, kind == LOCK_CHANGE_CLIENT, &result->name);
+        result->token = bytes_get_u64(reader);
+        result->index = bytes_get_u64(reader);
+        result->cluster_ms = bytes_get_u64(reader);
+        return &result->record;
+}
+
+/* The columns are for people; if they differ from the body somebody has edited one of the two. */
+static bool columns_agree(struct record *record, const char *key, const char *label, uint64_t number)
+{
+        struct lock_image image = { 0 };
+        bool agree;
+
+        switch (record->kind) {
+        case LOCK_IMAGE_LOCK:
+                image_lock((struct lock_record *)record, &image);
+                break;
+        case LOCK_IMAGE_CLIENT:
+                image_client((struct client_record *)record, &image);
+                break;
+        case LOCK_IMAGE_RESULT:
+                image_result((struct result_record *)record, &image);
+                break;
+        }
+        agree = strcmp(image.key, key) == 0 && strcmp(image.label, label) == 0 && image.number == number;
+        bytes_done(&image.body);
+        return agree;
+}
+
+bool lock_table_load(struct lock_table *table, enum lock_image_kind kind, const char *key, const char *label, uint64_t number,
+                     const void *body, size_t body_size)
+{
+        struct bytes_reader reader = bytes_reader_of(body, body_size);
+        struct record *record = NULL;
+
+        if (bytes_get_u8(&reader) != IMAGE_FORMAT)
+                return false;
+        switch (kind) {
+        case LOCK_IMAGE_LOCK:
+                record = load_lock(table, &reader);
+                break;
+        case LOCK_IMAGE_CLIENT:
+                record = load_client(table, &reader);
+                break;
+        case LOCK_IMAGE_RESULT:
+                record = load_result(table, &reader);
+                break;
+        }
+        if (!record || !bytes_reader_finished(&reader) || !columns_agree(record, key, label, number))
+                return false;
+        record->persisted = true;
+        return true;
+}
+
+static int compare_last_index(const void *a, const void *b)
+{
+        const struct client_record *x = *(const struct client_record *const *)a;
+        const struct client_record *y = *(const struct client_record *const *)b;
+
+        return (x->last_index > y->last_index) - (x->last_index < y->last_index);
+}
+
+static int compare_result_index(const void *a, const void *b)
+{
+        const struct result_record *x = *(const struct result_record *const *)a;
+        const struct result_record *y = *(const struct result_record *const *)b;
+
+        return (x->index > y->index) - (x->index < y->index);
+}
+
+/* Records come in the order of their keys; age and idleness go by index. */
+static void order_results(struct lock_table *table)
+{
+        struct result_record **all = alloc_zeroed(table->result_count, sizeof(*all)), *result;
+        size_t count = 0;
+
+        while ((result = TAILQ_FIRST(&table->by_age))) {
+                TAILQ_REMOVE(&table->by_age, result, age);
+                all[count++] = result;
+        }
+        qsort(all, count, sizeof(*all), compare_result_index);
+        for (size_t i = 0; i < count; i++)
+                TAILQ_INSERT_TAIL(&table->by_age, all[i], age);
+        free(all);
+}
+
+static bool order_clients(struct lock_table *table)
+{
+        struct client_record **all = alloc_zeroed(table->client_count, sizeof(*all)), *client = NULL;
+        size_t count = 0;
+
+        while ((client = lock_table_next_client(table, client))) {
+                if (client->principal.size == 0) {
+                        free(all);
+                        return false;
+                }
+                if (client->held == 0)
+                        all[count++] = client;
+        }
+        qsort(all, count, sizeof(*all), compare_last_index);
+        for (size_t i = 0; i < count; i++) {
+                all[i]->is_idle = true;
+                TAILQ_INSERT_TAIL(&table->idle, all[i], idle);
+        }
+        table->idle_count = count;
+        free(all);
+        return true;
+}
+
+bool lock_table_load_finish(struct lock_table *table)
+{
+        order_results(table);
+        return order_clients(table);
+}

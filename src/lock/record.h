@@ -1,0 +1,79 @@
+/* record.h - the records inside a lock table. Internal to lock/. */
+#pragma once
+
+#include <bsd/sys/tree.h>
+#include <sys/queue.h>
+
+#include "lock/table.h"
+
+/* The principal of everybody who speaks over TCP until TLS names them. */
+#define LOCK_PRINCIPAL_TCP "tcp"
+
+/* First member of every record, so that the dirty list can hold all kinds. */
+struct record {
+        TAILQ_ENTRY(record) dirty;
+        enum lock_image_kind kind;
+        bool is_dirty;
+        bool persisted;                      /* an image of it was handed out: its deletion must be, too */
+        bool deleted;                        /* a tombstone, in the dirty list only */
+};
+
+struct client_record {
+        struct record record;
+        RB_ENTRY(client_record) node;
+        TAILQ_ENTRY(client_record) idle;
+        bool is_idle;
+        struct client_id id;
+        struct principal principal;          /* size 0 only while loading */
+        uint64_t last_index;
+        uint64_t held;
+};
+
+struct lock_record {
+        struct record record;
+        RB_ENTRY(lock_record) node;
+        struct client_record *owner;         /* never idle, so it outlives the lock */
+        uint64_t token;
+        uint64_t cluster_ms;
+        uint64_t wall_ms;
+        const char *name;                    /* text, or a probe's */
+        uint8_t name_size;
+        char text[];
+};
+
+struct result_record {
+        struct record record;
+        RB_ENTRY(result_record) node;
+        TAILQ_ENTRY(result_record) age;
+        struct id128 handle;
+        uint64_t seq;
+        enum lock_change_kind kind;
+        struct client_id client;
+        struct lock_name name;
+        uint64_t token;
+        uint64_t index;
+        uint64_t cluster_ms;
+};
+
+RB_HEAD(lock_tree, lock_record);
+RB_HEAD(client_tree, client_record);
+RB_HEAD(result_tree, result_record);
+
+struct lock_table {
+        struct lock_tree locks;              /* by name: lookup, and the order of list */
+        struct client_tree clients;
+        struct result_tree results;
+        TAILQ_HEAD(, client_record) idle;    /* own nothing; longest unused first */
+        TAILQ_HEAD(, result_record) by_age;  /* oldest first */
+        TAILQ_HEAD(, record) dirty;          /* longest dirty first */
+        size_t lock_count, client_count, result_count, idle_count, dirty_count;
+        uint64_t last_index, last_cluster_ms;
+};
+
+/* Each adds an empty record of that key, or returns NULL when it is there already. */
+struct lock_record *lock_table_add_lock(struct lock_table *table, const struct lock_name *name, struct client_record *owner);
+struct client_record *lock_table_add_client(struct lock_table *table, const struct client_id *id);
+struct result_record *lock_table_add_result(struct lock_table *table, struct id128 handle);
+struct client_record *lock_table_get_client(const struct lock_table *table, const struct client_id *id);
+/* Clients in the order of their ids; NULL begins, and ends. */
+struct client_record *lock_table_next_client(struct lock_table *table, struct client_record *client);

@@ -1,0 +1,410 @@
+#include "lock/table.h"
+
+#include <assert.h>
+#include <bsd/sys/tree.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "base/alloc.h"
+#include "base/cleanup.h"
+#include "lock/record.h"
+
+static int compare_text(const char *a, size_t a_size, const char *b, size_t b_size)
+{
+        int order = memcmp(a, b, MIN(a_size, b_size));
+
+        return order ? order : (a_size > b_size) - (a_size < b_size);
+}
+
+static int compare_locks(const struct lock_record *a, const struct lock_record *b)
+{
+        return compare_text(a->name, a->name_size, b->name, b->name_size);
+}
+
+static int compare_clients(const struct client_record *a, const struct client_record *b)
+{
+        return compare_text(a->id.text, a->id.size, b->id.text, b->id.size);
+}
+
+static int compare_results(const struct result_record *a, const struct result_record *b)
+{
+        return id128_compare(a->handle, b->handle);
+}
+
+RB_GENERATE_INTERNAL(lock_tree, lock_record, node, compare_locks, _unused_ static)
+RB_GENERATE_INTERNAL(client_tree, client_record, node, compare_clients, _unused_ static)
+RB_GENERATE_INTERNAL(result_tree, result_record, node, compare_results, _unused_ static)
+
+struct lock_table *lock_table_new(void)
+{
+        struct lock_table *table = alloc_zeroed(1, sizeof(*table));
+
+        RB_INIT(&table->locks);
+        RB_INIT(&table->clients);
+        RB_INIT(&table->results);
+        TAILQ_INIT(&table->idle);
+        TAILQ_INIT(&table->by_age);
+        TAILQ_INIT(&table->dirty);
+        return table;
+}
+
+struct lock_table *lock_table_free(struct lock_table *table)
+{
+        struct lock_record *lock, *next_lock;
+        struct client_record *client, *next_client;
+        struct result_record *result, *next_result;
+        struct record *record;
+
+        if (!table)
+                return NULL;
+        /* What is deleted but still dirty is in no tree any more. */
+        while ((record = TAILQ_FIRST(&table->dirty))) {
+                TAILQ_REMOVE(&table->dirty, record, dirty);
+                if (record->deleted)
+                        free(record);
+        }
+        RB_FOREACH_SAFE(lock, lock_tree, &table->locks, next_lock) {
+                RB_REMOVE(lock_tree, &table->locks, lock);
+                free(lock);
+        }
+        RB_FOREACH_SAFE(client, client_tree, &table->clients, next_client) {
+                RB_REMOVE(client_tree, &table->clients, client);
+                free(client);
+        }
+        RB_FOREACH_SAFE(result, result_tree, &table->results, next_result) {
+                RB_REMOVE(result_tree, &table->results, result);
+                free(result);
+        }
+        free(table);
+        return NULL;
+}
+
+/* --- dirty records --- */
+
+static void mark_dirty(struct lock_table *table, struct record *record)
+{
+        if (record->is_dirty)
+                return;
+        record->is_dirty = true;
+        TAILQ_INSERT_TAIL(&table->dirty, record, dirty);
+        table->dirty_count++;
+}
+
+/* The record has left its tree. It lives on as a tombstone until its deletion was handed
+ * out, unless the database has never heard of it. */
+static void bury(struct lock_table *table, struct record *record)
+{
+        if (!record->persisted) {
+                if (record->is_dirty) {
+                        TAILQ_REMOVE(&table->dirty, record, dirty);
+                        table->dirty_count--;
+                }
+                free(record);
+                return;
+        }
+        record->deleted = true;
+        mark_dirty(table, record);
+}
+
+/* --- the three kinds of record --- */
+
+static struct lock_record *find_lock(const struct lock_table *table, const char *name, size_t size)
+{
+        struct lock_record probe = { .name_size = (uint8_t)size, .name = name };
+
+        return RB_FIND(lock_tree, (struct lock_tree *)&table->locks, &probe);
+}
+
+static struct client_record *find_client(const struct lock_table *table, const struct client_id *id)
+{
+        struct client_record probe = { .id = *id };
+
+        return RB_FIND(client_tree, (struct client_tree *)&table->clients, &probe);
+}
+
+static struct result_record *find_result(const struct lock_table *table, struct id128 handle)
+{
+        struct result_record probe = { .handle = handle };
+
+        return RB_FIND(result_tree, (struct result_tree *)&table->results, &probe);
+}
+
+struct lock_record *lock_table_add_lock(struct lock_table *table, const struct lock_name *name, struct client_record *owner)
+{
+        struct lock_record *lock = alloc_zeroed(1, sizeof(*lock) + name->size + 1u);
+
+        lock->record.kind = LOCK_IMAGE_LOCK;
+        memcpy(lock->text, name->text, name->size);
+        lock->name = lock->text;
+        lock->name_size = name->size;
+        lock->owner = owner;
+        if (RB_INSERT(lock_tree, &table->locks, lock)) {
+                free(lock);
+                return NULL;
+        }
+        owner->held++;
+        table->lock_count++;
+        return lock;
+}
+
+struct client_record *lock_table_add_client(struct lock_table *table, const struct client_id *id)
+{
+        struct client_record *client = alloc_zeroed(1, sizeof(*client));
+
+        client->record.kind = LOCK_IMAGE_CLIENT;
+        client->id = *id;
+        if (RB_INSERT(client_tree, &table->clients, client)) {
+                free(client);
+                return NULL;
+        }
+        table->client_count++;
+        return client;
+}
+
+struct result_record *lock_table_add_result(struct lock_table *table, struct id128 handle)
+{
+        struct result_record *result = alloc_zeroed(1, sizeof(*result));
+
+        result->record.kind = LOCK_IMAGE_RESULT;
+        result->handle = handle;
+        if (RB_INSERT(result_tree, &table->results, result)) {
+                free(result);
+                return NULL;
+        }
+        table->result_count++;
+        return result;
+}
+
+struct client_record *lock_table_get_client(const struct lock_table *table, const struct client_id *id)
+{
+        return find_client(table, id);
+}
+
+struct client_record *lock_table_next_client(struct lock_table *table, struct client_record *client)
+{
+        return client ? RB_NEXT(client_tree, &table->clients, client) : RB_MIN(client_tree, &table->clients);
+}
+
+static void set_idle(struct lock_table *table, struct client_record *client, bool idle)
+{
+        if (client->is_idle) {
+                TAILQ_REMOVE(&table->idle, client, idle);
+                table->idle_count--;
+        }
+        client->is_idle = idle;
+        if (idle) {
+                TAILQ_INSERT_TAIL(&table->idle, client, idle);
+                table->idle_count++;
+        }
+}
+
+/* A client is known from its first accepted change on. What a local user first used belongs to
+ * that user; what came over insecure TCP belongs to the first local user who uses it. */
+static struct client_record *touch_client(struct lock_table *table, const struct lock_moment *moment, const struct lock_change *change)
+{
+        struct client_record *client = find_client(table, &change->client);
+
+        if (!client) {
+                client = lock_table_add_client(table, &change->client);
+                client->principal = change->principal;
+        } else if (strcmp(client->principal.text, LOCK_PRINCIPAL_TCP) == 0) {
+                client->principal = change->principal;
+        }
+        client->last_index = moment->index;
+        mark_dirty(table, &client->record);
+        return client;
+}
+
+static void remember_result(struct lock_table *table, const struct lock_moment *moment, const struct lock_change *change)
+{
+        struct result_record *result = find_result(table, change->handle);
+
+        if (result)
+                TAILQ_REMOVE(&table->by_age, result, age);
+        else
+                result = lock_table_add_result(table, change->handle);
+        TAILQ_INSERT_TAIL(&table->by_age, result, age);
+        result->seq = change->seq;
+        result->kind = change->kind;
+        result->client = change->client;
+        result->name = change->name;
+        result->token = change->kind == LOCK_CHANGE_PREEMPT ? moment->index : change->token;
+        result->index = moment->index;
+        result->cluster_ms = moment->cluster_ms;
+        mark_dirty(table, &result->record);
+}
+
+/* Results older than the retry window and clients long idle are left out. The bound keeps
+ * one entry's effect small; every entry adds one of each at most, so the backlog shrinks. */
+static void forget_old(struct lock_table *table, const struct lock_moment *moment)
+{
+        struct result_record *result;
+
+        for (unsigned i = 0; i < LIMIT_ENTRY_RECORDS / 4; i++) {
+                result = TAILQ_FIRST(&table->by_age);
+                if (!result || moment->cluster_ms - result->cluster_ms <= LIMIT_REQUEST_KEPT_MS)
+                        break;
+                TAILQ_REMOVE(&table->by_age, result, age);
+                RB_REMOVE(result_tree, &table->results, result);
+                table->result_count--;
+                bury(table, &result->record);
+        }
+        for (unsigned i = 0; i < LIMIT_ENTRY_RECORDS / 4 && table->idle_count > LIMIT_CLIENTS_IDLE; i++) {
+                struct client_record *client = TAILQ_FIRST(&table->idle);
+
+                assert(client->held == 0);
+                set_idle(table, client, false);
+                RB_REMOVE(client_tree, &table->clients, client);
+                table->client_count--;
+                bury(table, &client->record);
+        }
+}
+
+static void apply_preempt(struct lock_table *table, const struct lock_moment *moment, const struct lock_change *change,
+                          struct client_record *client)
+{
+        struct lock_record *lock;
+
+        lock = lock_table_add_lock(table, &change->name, client);
+        assert(lock);                        /* promise 1: decided only when nobody owned it */
+        lock->token = moment->index;
+        lock->cluster_ms = moment->cluster_ms;
+        lock->wall_ms = moment->wall_ms;
+        mark_dirty(table, &lock->record);
+        set_idle(table, client, false);
+}
+
+static void apply_release(struct lock_table *table, const struct lock_change *change, struct client_record *client)
+{
+        struct lock_record *lock = find_lock(table, change->name.text, change->name.size);
+
+        assert(lock);
+        assert(lock->owner == client);
+        assert(lock->token == change->token);
+        RB_REMOVE(lock_tree, &table->locks, lock);
+        table->lock_count--;
+        bury(table, &lock->record);
+        assert(client->held > 0);
+        client->held--;
+        if (client->held == 0)
+                set_idle(table, client, true);
+}
+
+void lock_table_apply(struct lock_table *table, const struct lock_moment *moment, const struct lock_change *change)
+{
+        struct client_record *client;
+
+        assert(moment->index > table->last_index);
+        assert(moment->cluster_ms >= table->last_cluster_ms);
+        table->last_index = moment->index;
+        table->last_cluster_ms = moment->cluster_ms;
+
+        client = touch_client(table, moment, change);
+        switch (change->kind) {
+        case LOCK_CHANGE_CLIENT:
+                if (client->held == 0)
+                        set_idle(table, client, true);
+                break;
+        case LOCK_CHANGE_PREEMPT:
+                apply_preempt(table, moment, change, client);
+                break;
+        case LOCK_CHANGE_RELEASE:
+                apply_release(table, change, client);
+                break;
+        }
+        remember_result(table, moment, change);
+        forget_old(table, moment);
+}
+
+/* --- looking --- */
+
+static void view_lock(const struct lock_record *lock, struct lock_view *ret_view)
+{
+        *ret_view = (struct lock_view){
+                .name = lock->name,
+                .name_size = lock->name_size,
+                .owner = lock->owner->id.text,
+                .token = lock->token,
+                .since_cluster_ms = lock->cluster_ms,
+                .since_wall_ms = lock->wall_ms,
+        };
+}
+
+bool lock_table_find(const struct lock_table *table, const struct lock_name *name, struct lock_view *ret_view)
+{
+        const struct lock_record *lock = find_lock(table, name->text, name->size);
+
+        if (!lock)
+                return false;
+        view_lock(lock, ret_view);
+        return true;
+}
+
+bool lock_table_find_client(const struct lock_table *table, const struct client_id *id, struct lock_client_view *ret_view)
+{
+        const struct client_record *client = find_client(table, id);
+
+        if (!client)
+                return false;
+        *ret_view = (struct lock_client_view){
+                .principal = client->principal.text,
+                .last_index = client->last_index,
+                .held = client->held,
+        };
+        return true;
+}
+
+bool lock_table_find_result(const struct lock_table *table, struct id128 handle, struct lock_result_view *ret_view)
+{
+        const struct result_record *result = find_result(table, handle);
+
+        if (!result)
+                return false;
+        *ret_view = (struct lock_result_view){
+                .seq = result->seq,
+                .kind = result->kind,
+                .name = result->name.text,
+                .name_size = result->name.size,
+                .client = result->client.text,
+                .token = result->token,
+                .index = result->index,
+        };
+        return true;
+}
+
+bool lock_table_next(const struct lock_table *table, const char *prefix, size_t prefix_size, const char *after, size_t after_size,
+                     struct lock_view *ret_view)
+{
+        bool from_prefix = compare_text(after, after_size, prefix, prefix_size) < 0;
+        struct lock_record probe = {
+                .name = from_prefix ? prefix : after,
+                .name_size = (uint8_t)(from_prefix ? prefix_size : after_size),
+        };
+        struct lock_record *lock;
+
+        assert(prefix_size <= LIMIT_LOCK_NAME_BYTES);
+        assert(after_size <= LIMIT_LOCK_NAME_BYTES);
+        lock = RB_NFIND(lock_tree, (struct lock_tree *)&table->locks, &probe);
+        if (lock && !from_prefix && compare_locks(lock, &probe) == 0)
+                lock = RB_NEXT(lock_tree, &table->locks, lock);
+        if (!lock || lock->name_size < prefix_size || memcmp(lock->name, prefix, prefix_size) != 0)
+                return false;
+        view_lock(lock, ret_view);
+        return true;
+}
+
+size_t lock_table_lock_count(const struct lock_table *table)
+{
+        return table->lock_count;
+}
+
+size_t lock_table_client_count(const struct lock_table *table)
+{
+        return table->client_count;
+}
+
+size_t lock_table_result_count(const struct lock_table *table)
+{
+        return table->result_count;
+}
