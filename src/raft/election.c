@@ -1,0 +1,207 @@
+/* election.c - pre-vote, vote, and the timers that start them. */
+#include <assert.h>
+
+#include "base/cleanup.h"
+#include "raft/internal.h"
+
+/* E4: a randomized timeout in [T, 2T). */
+void raft_election_arm(struct raft *raft)
+{
+        uint64_t timeout = raft->settings.election_timeout_ms;
+
+        raft->election_deadline = raft->now + timeout + raft_random(raft, timeout);
+}
+
+/* There is evidence that no leader is there: the pre-vote keeps acting on it at once safe. */
+void raft_election_hurry(struct raft *raft)
+{
+        uint64_t soon = raft->now + raft_random(raft, MIN(raft->settings.election_timeout_ms / 10, (uint64_t)50));
+
+        if (raft->election_deadline > soon)
+                raft->election_deadline = soon;
+}
+
+static bool is_majority(const struct raft *raft, size_t count)
+{
+        return count > raft_configuration_voters(raft_configuration(raft)) / 2;
+}
+
+/* E3: what is advertised is what the disk holds. */
+static void ask_for_votes(struct raft *raft, bool pre)
+{
+        const struct raft_configuration *configuration = raft_configuration(raft);
+
+        for (size_t i = 0; i < configuration->count; i++) {
+                const struct raft_member *member = &configuration->members[i];
+
+                if (member->id == raft->id || member->standing != RAFT_VOTER)
+                        continue;
+                raft_send(raft, &(struct raft_message){
+                        .kind = RAFT_VOTE,
+                        .node = member->id,
+                        .term = pre ? raft->hard.term + 1 : raft->hard.term,
+                        .index = raft->log.last,
+                        .log_term = raft_log_last_term(&raft->log),
+                        .pre = pre,
+                });
+        }
+}
+
+static void count_vote(struct raft *raft, uint64_t voter)
+{
+        if (!raft_configuration_votes(raft_configuration(raft), voter))
+                return;
+        for (size_t i = 0; i < raft->vote_count; i++)
+                if (raft->votes[i] == voter)
+                        return;
+        raft->votes[raft->vote_count++] = voter;
+}
+
+static void become_candidate(struct raft *raft)
+{
+        raft->role = RAFT_CANDIDATE;
+        raft->leader = 0;
+        raft->hard = (struct raft_hard_state){ .term = raft->hard.term + 1, .vote = raft->id };
+        raft->effects.hard_changed = true;
+        raft->vote_count = 0;
+        raft->vote_asked = false;            /* E2: the own vote is cast and asked for only when it is durable */
+        raft_election_arm(raft);
+}
+
+static void become_pre_candidate(struct raft *raft)
+{
+        raft->role = RAFT_PRE_CANDIDATE;
+        raft->leader = 0;
+        raft->verified = 0;
+        raft->round_seen = 0;
+        raft->ack_owed = false;
+        raft->vote_count = 0;
+        raft_election_arm(raft);
+        count_vote(raft, raft->id);
+        if (is_majority(raft, raft->vote_count))
+                become_candidate(raft);
+        else
+                ask_for_votes(raft, true);
+}
+
+void raft_election_tick(struct raft *raft)
+{
+        if (raft->now < raft->election_deadline)
+                return;
+        if (raft->role == RAFT_FOLLOWER && raft->leader != 0) {
+                /* Without a word for a whole timeout there is no leader to name. */
+                raft->leader = 0;
+                raft->leader_link_lost = true;
+        }
+        if (!raft->settings.campaigns || !raft_configuration_votes(raft_configuration(raft), raft->id)) {
+                raft_election_arm(raft);
+                return;
+        }
+        /* E3, S2: not with a write in flight, not while a snapshot is being installed. */
+        if (raft->pending_count > 0 || raft->receiving.active || raft->effects.hard_changed || raft->effects.first <= raft->effects.last ||
+            raft->effects.truncate_from != 0)
+                return;
+        become_pre_candidate(raft);
+}
+
+static bool log_is_up_to_date(const struct raft *raft, const struct raft_message *message)
+{
+        uint64_t last_term = raft_log_last_term(&raft->log);
+
+        return message->log_term > last_term || (message->log_term == last_term && message->index >= raft->log.last);
+}
+
+/* E1: somebody leads, as far as this node can tell. */
+static bool leader_is_alive(const struct raft *raft)
+{
+        if (raft->role == RAFT_LEADER)
+                return true;
+        return raft->leader != 0 && !raft->leader_link_lost && raft->now - raft->leader_contact_ms < raft->settings.election_timeout_ms;
+}
+
+static void reply_to_vote(struct raft *raft, const struct raft_message *request, bool granted)
+{
+        raft_send(raft, &(struct raft_message){
+                .kind = RAFT_VOTE_REPLY,
+                .node = request->node,
+                .term = granted && request->pre ? request->term : raft->hard.term,
+                .pre = request->pre,
+                .granted = granted,
+        });
+}
+
+void raft_vote_request(struct raft *raft, const struct raft_message *message)
+{
+        if (leader_is_alive(raft)) {
+                /* E5: a node that was away with a higher term learns of the leader by its
+                 * appends; its vote request must not depose anybody. */
+                reply_to_vote(raft, message, false);
+                return;
+        }
+        if (message->pre) {
+                reply_to_vote(raft, message, message->term > raft->hard.term && log_is_up_to_date(raft, message));
+                return;
+        }
+        if (message->term > raft->hard.term)
+                raft_become_follower(raft, message->term, 0);
+        if (message->term < raft->hard.term || raft->role != RAFT_FOLLOWER || !log_is_up_to_date(raft, message) ||
+            (raft->hard.vote != 0 && raft->hard.vote != message->node)) {
+                reply_to_vote(raft, message, false);
+                return;
+        }
+        if (raft->hard.vote == 0) {
+                raft->hard.vote = message->node;
+                raft->effects.hard_changed = true;
+        }
+        raft_election_arm(raft);
+        raft->vote_reply_to = message->node;
+        raft_vote_persisted(raft);           /* it may be durable already: the request came twice */
+}
+
+/* E2: a vote is spoken only when it is on disk. */
+void raft_vote_persisted(struct raft *raft)
+{
+        bool durable = raft->durable_hard.term == raft->hard.term && raft->durable_hard.vote == raft->hard.vote;
+
+        if (!durable)
+                return;
+        if (raft->role == RAFT_FOLLOWER && raft->vote_reply_to != 0) {
+                raft_send(raft, &(struct raft_message){
+                        .kind = RAFT_VOTE_REPLY,
+                        .node = raft->vote_reply_to,
+                        .term = raft->hard.term,
+                        .granted = true,
+                });
+                raft->vote_reply_to = 0;
+        }
+        if (raft->role != RAFT_CANDIDATE || raft->vote_asked)
+                return;
+        raft->vote_asked = true;
+        count_vote(raft, raft->id);
+        if (is_majority(raft, raft->vote_count))
+                raft_become_leader(raft);
+        else
+                ask_for_votes(raft, false);
+}
+
+void raft_vote_reply(struct raft *raft, const struct raft_message *message)
+{
+        if (!message->granted) {
+                if (message->term > raft->hard.term)
+                        raft_become_follower(raft, message->term, 0);
+                return;
+        }
+        if (message->pre) {
+                if (raft->role != RAFT_PRE_CANDIDATE || message->term != raft->hard.term + 1)
+                        return;
+                count_vote(raft, message->node);
+                if (is_majority(raft, raft->vote_count))
+                        become_candidate(raft);
+                return;
+        }
+        if (raft->role != RAFT_CANDIDATE || message->term != raft->hard.term || !raft->vote_asked)
+                return;
+        count_vote(raft, message->node);
+        if (is_majority(raft, raft->vote_count))
+                raft_become_leader(raft);
+}

@@ -1,0 +1,109 @@
+/* membership.c - one member at a time (Ongaro 2014, chapter 4; the correction of 2015 is M1). */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "raft/internal.h"
+
+/* M1, R6: the change before is committed, and so is an entry of this term. */
+bool raft_may_change(const struct raft *raft)
+{
+        return raft_is_ready(raft) && raft_configuration(raft)->index <= raft->commit;
+}
+
+static uint64_t propose_configuration(struct raft *raft, struct raft_configuration *configuration)
+{
+        struct bytes body = { 0 };
+        uint64_t index;
+
+        assert(raft_may_change(raft));
+        raft_configuration_put(&body, configuration);
+        index = raft_propose(raft, RAFT_ENTRY_CONFIGURATION, body.data, body.size);
+        bytes_done(&body);
+        configuration->index = index;
+        raft_push_configuration(raft, configuration);    /* in force from the moment it is in the log */
+        raft_progress_match_configuration(raft);
+        return index;
+}
+
+static void take_out(struct raft_configuration *configuration, uint64_t id)
+{
+        size_t kept = 0;
+
+        for (size_t i = 0; i < configuration->count; i++)
+                if (configuration->members[i].id != id)
+                        configuration->members[kept++] = configuration->members[i];
+        configuration->count = kept;
+}
+
+uint64_t raft_add_learner(struct raft *raft, struct id128 incarnation, const char *name, bool witness, uint64_t replaces)
+{
+        struct raft_configuration *configuration;
+        struct raft_member *member;
+
+        if (!raft_may_change(raft) || raft_configuration(raft)->count >= LIMIT_MEMBERS)
+                return 0;
+        configuration = raft_configuration_copy(raft_configuration(raft), 1);
+        take_out(configuration, replaces);
+        member = &configuration->members[configuration->count++];
+        *member = (struct raft_member){
+                .id = raft->log.last + 1,
+                .incarnation = incarnation,
+                .standing = RAFT_LEARNER,
+                .witness = witness,
+        };
+        assert(strlen(name) < sizeof(member->name));
+        memcpy(member->name, name, strlen(name) + 1);
+        return propose_configuration(raft, configuration);
+}
+
+static uint64_t change_standing(struct raft *raft, uint64_t id, enum raft_standing standing)
+{
+        const struct raft_member *member = raft_configuration_find(raft_configuration(raft), id);
+        struct raft_configuration *configuration;
+
+        if (!raft_may_change(raft) || !member || member->standing == standing)
+                return 0;
+        configuration = raft_configuration_copy(raft_configuration(raft), 0);
+        for (size_t i = 0; i < configuration->count; i++)
+                if (configuration->members[i].id == id)
+                        configuration->members[i].standing = standing;
+        return propose_configuration(raft, configuration);
+}
+
+uint64_t raft_demote(struct raft *raft, uint64_t id)
+{
+        return change_standing(raft, id, RAFT_LEARNER);
+}
+
+uint64_t raft_remove(struct raft *raft, uint64_t id)
+{
+        struct raft_configuration *configuration;
+
+        if (!raft_may_change(raft) || !raft_configuration_find(raft_configuration(raft), id))
+                return 0;
+        configuration = raft_configuration_copy(raft_configuration(raft), 0);
+        take_out(configuration, id);
+        return propose_configuration(raft, configuration);
+}
+
+/* A learner that keeps up, and is there, becomes a voter as long as there is room for one. */
+void raft_membership_tick(struct raft *raft)
+{
+        const struct raft_configuration *configuration = raft_configuration(raft);
+
+        if (!raft_may_change(raft) || raft_configuration_voters(configuration) >= raft->settings.max_voters)
+                return;
+        for (size_t i = 0; i < configuration->count; i++) {
+                const struct raft_member *member = &configuration->members[i];
+                const struct progress *progress = raft_progress_of(raft, member->id);
+
+                if (member->standing != RAFT_LEARNER || !progress || !progress->link_up || !progress->caught_up)
+                        continue;
+                if (progress->state != PROGRESS_REPLICATE || progress->match < raft->log.last)
+                        continue;
+                (void)change_standing(raft, member->id, RAFT_VOTER);
+                return;
+        }
+}
