@@ -132,7 +132,6 @@ uint64_t raft_random(struct raft *raft, uint64_t below);
 void *raft_scratch(struct raft *raft, size_t count, size_t size);
 void raft_send(struct raft *raft, const struct raft_message *message);
 void raft_become_follower(struct raft *raft, uint64_t term, uint64_t leader);
-bool raft_link_is_up(const struct raft *raft, uint64_t node);
 void raft_append_own(struct raft *raft, struct raft_entry *entry);
 void raft_push_configuration(struct raft *raft, struct raft_configuration *configuration);
 void raft_roll_back_configurations(struct raft *raft, uint64_t from);

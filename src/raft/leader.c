@@ -41,7 +41,7 @@ static void add_progress(struct raft *raft, uint64_t node)
         struct progress *progress = alloc_zeroed(1, sizeof(*progress));
 
         progress->node = node;
-        progress->link_up = raft_link_is_up(raft, node);
+        progress->link_up = raft_is_linked(raft, node);
         progress->contact_ms = raft->now;    /* everybody gets a whole timeout to answer */
         progress->inflight = alloc_zeroed(LIMIT_INFLIGHT_MESSAGES, sizeof(progress->inflight[0]));
         start_probe(progress, raft->log.last + 1);
@@ -141,13 +141,14 @@ void raft_leader_advance(struct raft *raft)
                 raft_become_follower(raft, raft->hard.term, 0);
 }
 
-static void note_contact(struct raft *raft, struct progress *progress, uint64_t round)
+void raft_progress_heard(struct raft *raft, struct progress *progress, uint64_t round)
 {
         uint64_t confirmed;
 
         progress->active = true;
         progress->contact_ms = raft->now;
-        progress->round_acked = MAX(progress->round_acked, MIN(round, raft->round));
+        if (round > progress->round_acked && round <= raft->round)
+                progress->round_acked = round;
         confirmed = majority_of(raft, raft->round, offsetof(struct progress, round_acked));
         raft->round_confirmed = MAX(raft->round_confirmed, confirmed);
 }
@@ -416,7 +417,7 @@ void raft_append_reply(struct raft *raft, const struct raft_message *message)
 
         if (!progress)
                 return;
-        note_contact(raft, progress, message->round);
+        raft_progress_heard(raft, progress, message->round);
         if (!message->granted) {
                 append_rejected(progress, message);
                 return;
@@ -435,9 +436,4 @@ void raft_append_reply(struct raft *raft, const struct raft_message *message)
                 progress->next = progress->match + 1;
         measure_catch_up(raft, progress);
         raft_leader_advance(raft);
-}
-
-void raft_progress_heard(struct raft *raft, struct progress *progress, uint64_t round)
-{
-        note_contact(raft, progress, round);
 }

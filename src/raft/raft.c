@@ -138,7 +138,7 @@ void raft_roll_back_configurations(struct raft *raft, uint64_t from)
                 free(raft->configurations[--raft->configuration_count]);
 }
 
-bool raft_link_is_up(const struct raft *raft, uint64_t node)
+bool raft_is_linked(const struct raft *raft, uint64_t node)
 {
         for (size_t i = 0; i < raft->link_count; i++)
                 if (raft->links[i] == node)
@@ -485,4 +485,9 @@ void raft_set_timeouts(struct raft *raft, uint64_t election_timeout_ms, uint64_t
 {
         raft->settings.election_timeout_ms = election_timeout_ms;
         raft->settings.heartbeat_ms = heartbeat_ms;
+}
+
+void raft_set_max_voters(struct raft *raft, unsigned max_voters)
+{
+        raft->settings.max_voters = max_voters;
 }

@@ -180,9 +180,12 @@ bool raft_leader_contact(const struct raft *raft, uint64_t *ret_ms);
 bool raft_has_quorum(const struct raft *raft);
 /* The next time raft_tick has something to do. */
 uint64_t raft_next_tick(const struct raft *raft);
+/* The link to this node is up, as raft_link said. */
+bool raft_is_linked(const struct raft *raft, uint64_t node);
 bool raft_is_receiving_snapshot(const struct raft *raft);
 /* Base of the newest snapshot installed since the start: the state is the staged one from there on. */
 uint64_t raft_installed(const struct raft *raft);
+uint64_t raft_base_term(const struct raft *raft);
 /* Entries from here on must stay on disk for a follower that gets a snapshot; UINT64_MAX: no wish. */
 uint64_t raft_wants_log_from(const struct raft *raft);
 /* Cluster time now, as the next entry would carry it on a leader; the last entry's otherwise. */
@@ -195,3 +198,4 @@ void raft_applied(struct raft *raft, uint64_t applied);
 void raft_base_moved(struct raft *raft, uint64_t index, uint64_t log_first);
 /* The time between heartbeats and elections may change on reload. */
 void raft_set_timeouts(struct raft *raft, uint64_t election_timeout_ms, uint64_t heartbeat_ms);
+void raft_set_max_voters(struct raft *raft, unsigned max_voters);

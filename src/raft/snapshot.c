@@ -279,3 +279,8 @@ uint64_t raft_installed(const struct raft *raft)
 {
         return raft->installed;
 }
+
+uint64_t raft_base_term(const struct raft *raft)
+{
+        return raft->base_term;
+}

@@ -1,0 +1,36 @@
+/* directory.h - where each member is reached, as replicated. Pure.
+ *
+ * An address is its own kind of entry: it is refreshed at every start of a node
+ * and never a change of voters. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/limits.h"
+
+struct directory_change {
+        uint64_t node;
+        char address[LIMIT_ADDRESS_BYTES + 1];       /* "host:port", numeric or not */
+};
+
+struct directory_item {
+        struct directory_change change;
+        uint64_t index;                              /* of the entry */
+        bool dirty;
+};
+
+struct directory {
+        size_t count;
+        struct directory_item items[LIMIT_MEMBERS];
+};
+
+void directory_change_put(struct bytes *bytes, const struct directory_change *change);
+bool directory_change_get(const void *body, size_t size, struct directory_change *ret_change);
+
+/* NULL: none known. Valid until the directory changes. */
+const char *directory_find(const struct directory *directory, uint64_t node);
+/* Applies a committed entry. When the directory is full the oldest address gives way. */
+void directory_apply(struct directory *directory, uint64_t index, const struct directory_change *change);

@@ -1,0 +1,72 @@
+#include "replica/entry.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "lock/change.h"
+#include "raft/configuration.h"
+#include "replica/directory.h"
+
+static_assert((int)LOCK_CHANGE_CLIENT == (int)RAFT_ENTRY_CLIENT, "one numbering");
+static_assert((int)LOCK_CHANGE_PREEMPT == (int)RAFT_ENTRY_PREEMPT, "one numbering");
+static_assert((int)LOCK_CHANGE_RELEASE == (int)RAFT_ENTRY_RELEASE, "one numbering");
+
+const char *entry_kind_name(enum raft_entry_kind kind)
+{
+        switch (kind) {
+        case RAFT_ENTRY_NOOP:
+                return "noop";
+        case RAFT_ENTRY_CONFIGURATION:
+                return "configuration";
+        case RAFT_ENTRY_ADDRESS:
+                return "address";
+        case RAFT_ENTRY_CLIENT:
+                return "client";
+        case RAFT_ENTRY_PREEMPT:
+                return "preempt";
+        case RAFT_ENTRY_RELEASE:
+                return "release";
+        }
+        return NULL;
+}
+
+static bool describe_change(const struct raft_entry *entry, struct entry_columns *columns)
+{
+        struct lock_change change;
+
+        if (!lock_change_get((enum lock_change_kind)entry->kind, entry->body, entry->size, &change))
+                return false;
+        columns->lock = change.name;
+        columns->client = change.client;
+        columns->token = entry->kind == RAFT_ENTRY_PREEMPT ? entry->index : change.token;
+        return true;
+}
+
+static bool describe_configuration(const struct raft_entry *entry)
+{
+        struct raft_configuration *configuration = raft_configuration_get(entry->index, entry->body, entry->size);
+        bool valid = configuration;
+
+        free(configuration);
+        return valid;
+}
+
+bool entry_describe(const struct raft_entry *entry, struct entry_columns *ret_columns)
+{
+        struct directory_change address;
+
+        *ret_columns = (struct entry_columns){ .kind = entry_kind_name(entry->kind) };
+        switch (entry->kind) {
+        case RAFT_ENTRY_NOOP:
+                return entry->size == 0;
+        case RAFT_ENTRY_CONFIGURATION:
+                return describe_configuration(entry);
+        case RAFT_ENTRY_ADDRESS:
+                return directory_change_get(entry->body, entry->size, &address);
+        case RAFT_ENTRY_CLIENT:
+        case RAFT_ENTRY_PREEMPT:
+        case RAFT_ENTRY_RELEASE:
+                return describe_change(entry, ret_columns);
+        }
+        return false;
+}

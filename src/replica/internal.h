@@ -1,0 +1,138 @@
+/* internal.h - the state of a replica. For the files of replica/ only. */
+#pragma once
+
+#include <bsd/sys/tree.h>
+#include <sys/queue.h>
+
+#include "lock/overlay.h"
+#include "replica/entry.h"
+#include "replica/replica.h"
+
+/* Where a request stands on its way to an answer. */
+enum pending_state {
+        PENDING_UNDECIDED,                   /* waits for a leader that may decide: this node or another */
+        PENDING_FORWARDED,                   /* the leader has it */
+        PENDING_COMMIT,                      /* leader: index must be applied */
+        PENDING_ROUND,                       /* leader: a refusal: round confirmed and index applied */
+        PENDING_APPLY,                       /* follower: the answer is known; index must be applied here */
+};
+
+TAILQ_HEAD(pending_list, pending);
+
+struct pending {
+        RB_ENTRY(pending) by_origin, by_forward;
+        TAILQ_ENTRY(pending) link;           /* in the list of its state */
+        enum pending_state state;
+        uint64_t node;                       /* 0: a client of this node; else a follower that forwarded it */
+        struct replica_origin origin;
+        struct lock_request request;
+        uint64_t deadline, arrived;
+        uint64_t forward_id;                 /* FORWARDED */
+        uint64_t retry_at;                   /* FORWARDED: the node asked did not lead; 0: it has not said so */
+        bool sent;                           /* it has left this node or entered its log: it may have happened */
+        uint64_t index, round, token;
+        enum replica_outcome outcome;
+        struct client_id owner;
+};
+
+struct waiting_read {
+        TAILQ_ENTRY(waiting_read) link;
+        struct replica_origin origin;
+        uint64_t min_index, deadline, settle_by;
+};
+
+struct waiting_join {
+        TAILQ_ENTRY(waiting_join) link;
+        struct replica_origin origin;
+        uint64_t node, index, term;
+};
+
+/* A refusal said not long ago: its retry gets the same answer. */
+struct refusal {
+        RB_ENTRY(refusal) node;
+        struct id128 handle;
+        uint64_t seq, said_ms, token, index;
+        enum replica_outcome outcome;
+        struct client_id owner;
+        bool used;
+};
+
+RB_HEAD(origin_tree, pending);
+RB_HEAD(forward_tree, pending);
+RB_HEAD(refusal_tree, refusal);
+
+struct replica {
+        struct replica_settings settings;
+        struct raft *raft;
+        struct lock_table *table;
+        struct lock_overlay *overlay;
+        struct directory directory;
+        uint64_t now;
+        uint64_t applied, applied_term, applied_cluster_ms;
+        uint64_t term;                       /* as last seen, to notice changes of leadership */
+        uint64_t leader;
+        bool leader_linked;
+        bool settled;                        /* has applied an entry of a leader's term since the start */
+
+        struct origin_tree by_origin;
+        struct forward_tree by_forward;
+        struct pending_list undecided, forwarded, commit, round, apply;
+        size_t pending_count;
+        uint64_t forward_next;
+        uint64_t next_sweep;
+        TAILQ_HEAD(, waiting_read) reads;
+        TAILQ_HEAD(, waiting_join) joins;
+        struct refusal *refusals;            /* a ring */
+        size_t refusal_next;
+        struct refusal_tree refusal_tree;
+
+        /* the base */
+        uint64_t base_index, log_first, last_flush_ms;
+        struct bytes base_configuration;
+        struct raft_base base;
+        struct lock_image *images;
+        size_t image_capacity;
+        struct raft_record *records;
+        struct bytes address_text;           /* keys and bodies of address records */
+
+        /* a snapshot being received */
+        struct lock_table *staged_table;
+        struct directory staged_directory;
+        uint64_t installed;
+
+        bool leaving, address_announced;
+        uint64_t announce_next, leave_next;
+
+        /* effects */
+        struct replica_effects effects;
+        struct replica_answer *answers;
+        size_t answer_capacity;
+        struct replica_send *sends;
+        size_t send_capacity;
+        struct bytes *send_bytes;
+};
+
+/* replica.c */
+struct replica_answer *replica_add_answer(struct replica *replica);
+void replica_send(struct replica *replica, uint64_t node, const struct node_message *message);
+bool replica_may_decide(const struct replica *replica);
+
+/* request.c */
+void replica_requests_init(struct replica *replica);
+void replica_requests_done(struct replica *replica);
+void replica_decide_waiting(struct replica *replica);
+void replica_answer_waiting(struct replica *replica);
+void replica_leader_changed(struct replica *replica, bool was_leader);
+void replica_sweep_requests(struct replica *replica);
+void replica_forwarded(struct replica *replica, uint64_t node, const struct node_message *message);
+void replica_forward_reply(struct replica *replica, const struct node_message *message);
+
+/* members.c */
+void replica_members_tick(struct replica *replica);
+void replica_answer_joins(struct replica *replica);
+void replica_members_message(struct replica *replica, uint64_t node, const struct node_message *message);
+
+/* state.c */
+void replica_apply_committed(struct replica *replica);
+void replica_flush_base(struct replica *replica);
+void replica_take_stages(struct replica *replica);

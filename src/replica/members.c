@@ -1,0 +1,177 @@
+/* members.c - joining, stopping, and where everybody is reached. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/cleanup.h"
+#include "replica/internal.h"
+
+/* How often something that the leader must hear is said again. */
+#define REPEAT_MS 500
+
+static void answer_join(struct replica *replica, const struct replica_origin *origin, const struct node_message *reply)
+{
+        struct replica_answer *answer = replica_add_answer(replica);
+
+        *answer = (struct replica_answer){ .kind = REPLICA_ANSWER_JOIN, .origin = *origin, .outcome = REPLICA_YES, .join = *reply };
+        answer->join.kind = NODE_JOIN_REPLY;
+        answer->join.cluster = replica->settings.cluster;
+}
+
+static void propose_address(struct replica *replica, uint64_t node, const char *address)
+{
+        const char *known = directory_find(&replica->directory, node);
+        struct directory_change change = { .node = node };
+        struct bytes body = { 0 };
+
+        if (address[0] == 0 || (known && strcmp(known, address) == 0) || !raft_may_propose(replica->raft))
+                return;
+        memcpy(change.address, address, strlen(address) + 1);
+        directory_change_put(&body, &change);
+        if (directory_change_get(body.data, body.size, &change))
+                (void)raft_propose(replica->raft, RAFT_ENTRY_ADDRESS, body.data, body.size);
+        bytes_done(&body);
+}
+
+static void wait_for_join(struct replica *replica, const struct replica_origin *origin, uint64_t id, uint64_t index)
+{
+        struct waiting_join *join = alloc_zeroed(1, sizeof(*join));
+
+        *join = (struct waiting_join){ .origin = *origin, .node = id, .index = index, .term = raft_term(replica->raft) };
+        TAILQ_INSERT_TAIL(&replica->joins, join, link);
+}
+
+/* Whose place would a joiner of this name take? A member that is connected keeps its name; one
+ * that is not has lost its disk, or is about to be replaced by whoever was given its name. */
+static const struct raft_member *name_holder(struct replica *replica, const char *name)
+{
+        return raft_configuration_find_name(raft_configuration(replica->raft), name);
+}
+
+void replica_join(struct replica *replica, const struct replica_origin *origin, const struct node_message *join, uint64_t deadline)
+{
+        const struct raft_configuration *configuration = raft_configuration(replica->raft);
+        const struct raft_member *member = raft_configuration_find_incarnation(configuration, join->incarnation), *holder;
+        struct node_message reply = { .join = JOIN_LATER };
+        uint64_t leader = raft_leader(replica->raft), index;
+        const char *address = leader ? directory_find(&replica->directory, leader) : NULL;
+
+        (void)deadline;
+        if (raft_role(replica->raft) != RAFT_LEADER) {
+                if (address) {
+                        reply.join = JOIN_ELSEWHERE;
+                        memcpy(reply.address, address, strlen(address) + 1);
+                }
+                answer_join(replica, origin, &reply);
+                return;
+        }
+        if (!replica_may_decide(replica)) {
+                answer_join(replica, origin, &reply);
+                return;
+        }
+        if (member) {                        /* asked again: the same id */
+                propose_address(replica, member->id, join->address);
+                wait_for_join(replica, origin, member->id, configuration->index);
+                return;
+        }
+        holder = name_holder(replica, join->name);
+        if (holder && (holder->id == raft_id(replica->raft) || raft_is_linked(replica->raft, holder->id)))
+                reply.join = JOIN_NAME_TAKEN;
+        else if (!holder && configuration->count >= LIMIT_MEMBERS)
+                reply.join = JOIN_CLUSTER_FULL;
+        if (reply.join != JOIN_LATER || !raft_may_change(replica->raft)) {
+                answer_join(replica, origin, &reply);
+                return;
+        }
+        index = raft_add_learner(replica->raft, join->incarnation, join->name, join->witness, holder ? holder->id : 0);
+        if (index == 0) {
+                answer_join(replica, origin, &reply);
+                return;
+        }
+        propose_address(replica, index, join->address);
+        wait_for_join(replica, origin, index, index);
+}
+
+void replica_answer_joins(struct replica *replica)
+{
+        struct waiting_join *join, *next;
+
+        for (join = TAILQ_FIRST(&replica->joins); join; join = next) {
+                bool lost = raft_role(replica->raft) != RAFT_LEADER || raft_term(replica->raft) != join->term;
+                struct node_message reply = { .join = lost ? JOIN_LATER : JOIN_WELCOME, .node = lost ? 0 : join->node };
+
+                next = TAILQ_NEXT(join, link);
+                if (!lost && replica->applied < join->index)
+                        continue;
+                answer_join(replica, &join->origin, &reply);
+                TAILQ_REMOVE(&replica->joins, join, link);
+                free(join);
+        }
+}
+
+/* M5: the vote is handed back from two voters to one only, so that one stopped node does not stall the other. */
+static void member_leaves(struct replica *replica, uint64_t node)
+{
+        const struct raft_configuration *configuration = raft_configuration(replica->raft);
+
+        if (raft_role(replica->raft) != RAFT_LEADER)
+                return;
+        if (replica->settings.min_voters < 2 && raft_configuration_voters(configuration) == 2 && raft_configuration_votes(configuration, node)) {
+                (void)raft_demote(replica->raft, node);
+                return;                      /* it asks again, and is let go when that is committed */
+        }
+        if (configuration->index <= replica->applied)
+                replica_send(replica, node, &(struct node_message){ .kind = NODE_LEAVE_REPLY });
+}
+
+void replica_members_message(struct replica *replica, uint64_t node, const struct node_message *message)
+{
+        if (message->kind == NODE_LEAVE)
+                member_leaves(replica, node);
+        else if (message->kind == NODE_LEAVE_REPLY && replica->leaving)
+                replica->effects.left = true;
+        else if (message->kind == NODE_ANNOUNCE && raft_role(replica->raft) == RAFT_LEADER &&
+                 raft_configuration_find(raft_configuration(replica->raft), node))
+                propose_address(replica, node, message->address);
+}
+
+void replica_leave(struct replica *replica)
+{
+        replica->leaving = true;
+        replica->leave_next = 0;
+        replica_members_tick(replica);
+}
+
+void replica_set_address(struct replica *replica, const char *address)
+{
+        if (strcmp(replica->settings.address, address) == 0)
+                return;
+        (void)memcpy(replica->settings.address, address, strlen(address) + 1);
+        replica->announce_next = 0;
+}
+
+/* Says what the leader must hear until its effect is seen. */
+void replica_members_tick(struct replica *replica)
+{
+        const char *known = directory_find(&replica->directory, raft_id(replica->raft));
+        struct node_message message = { .kind = NODE_ANNOUNCE };
+
+        if (raft_id(replica->raft) == 0 || replica->leader == 0)
+                return;
+        if (replica->leaving && replica->now >= replica->leave_next) {
+                replica->leave_next = replica->now + 100;
+                if (replica->leader == raft_id(replica->raft))
+                        replica->effects.left = true;
+                else
+                        replica_send(replica, replica->leader, &(struct node_message){ .kind = NODE_LEAVE });
+        }
+        if (replica->settings.address[0] == 0 || (known && strcmp(known, replica->settings.address) == 0) ||
+            replica->now < replica->announce_next)
+                return;
+        replica->announce_next = replica->now + REPEAT_MS;
+        memcpy(message.address, replica->settings.address, sizeof(message.address));
+        if (replica->leader != raft_id(replica->raft))
+                replica_send(replica, replica->leader, &message);
+        else if (replica_may_decide(replica))
+                propose_address(replica, replica->leader, replica->settings.address);
+}

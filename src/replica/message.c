@@ -1,0 +1,135 @@
+#include "replica/message.h"
+
+#include <assert.h>
+#include <string.h>
+
+static void put_request(struct bytes *bytes, const struct lock_request *request)
+{
+        bytes_put_u8(bytes, (uint8_t)request->kind);
+        id128_put(bytes, request->handle);
+        bytes_put_u64(bytes, request->seq);
+        client_id_put(bytes, &request->client);
+        principal_put(bytes, &request->principal);
+        lock_name_put(bytes, &request->name);
+}
+
+static void get_request(struct bytes_reader *reader, struct lock_request *request)
+{
+        uint8_t kind = bytes_get_u8(reader);
+
+        if (kind != LOCK_CHANGE_CLIENT && kind != LOCK_CHANGE_PREEMPT && kind != LOCK_CHANGE_RELEASE) {
+                reader->bad = true;
+                return;
+        }
+        request->kind = (enum lock_change_kind)kind;
+        request->handle = id128_get(reader);
+        request->seq = bytes_get_u64(reader);
+        client_id_get(reader, kind == LOCK_CHANGE_CLIENT, &request->client);
+        principal_get(reader, false, &request->principal);
+        lock_name_get(reader, kind == LOCK_CHANGE_CLIENT, &request->name);
+        if (request->seq == 0)
+                reader->bad = true;
+}
+
+void node_message_put(struct bytes *bytes, const struct node_message *message)
+{
+        bytes_put_u8(bytes, (uint8_t)message->kind);
+        switch (message->kind) {
+        case NODE_FORWARD:
+                bytes_put_u64(bytes, message->id);
+                put_request(bytes, &message->request);
+                return;
+        case NODE_FORWARD_REPLY:
+                bytes_put_u64(bytes, message->id);
+                bytes_put_u8(bytes, (uint8_t)message->outcome);
+                bytes_put_u64(bytes, message->token);
+                bytes_put_u64(bytes, message->index);
+                client_id_put(bytes, &message->client);
+                return;
+        case NODE_JOIN:
+                id128_put(bytes, message->incarnation);
+                bytes_put_text8(bytes, message->name, strlen(message->name));
+                bytes_put_u8(bytes, message->witness);
+                bytes_put_text16(bytes, message->address, strlen(message->address));
+                return;
+        case NODE_JOIN_REPLY:
+                bytes_put_u8(bytes, (uint8_t)message->join);
+                bytes_put_u64(bytes, message->node);
+                id128_put(bytes, message->cluster);
+                bytes_put_text16(bytes, message->address, strlen(message->address));
+                return;
+        case NODE_LEAVE:
+        case NODE_LEAVE_REPLY:
+                return;
+        case NODE_ANNOUNCE:
+                bytes_put_text16(bytes, message->address, strlen(message->address));
+                return;
+        }
+        assert(false);
+}
+
+/* Zero bytes inside a text would end it early: refused. */
+static void get_address(struct bytes_reader *reader, char *address, size_t capacity)
+{
+        if (bytes_get_text16(reader, address, capacity) != strlen(address))
+                reader->bad = true;
+}
+
+static void get_body(struct bytes_reader *reader, struct node_message *message)
+{
+        size_t size;
+        uint8_t number;
+
+        switch (message->kind) {
+        case NODE_FORWARD:
+                message->id = bytes_get_u64(reader);
+                get_request(reader, &message->request);
+                return;
+        case NODE_FORWARD_REPLY:
+                message->id = bytes_get_u64(reader);
+                number = bytes_get_u8(reader);
+                if (number < REPLICA_YES || number > REPLICA_NOT_LEADER)
+                        reader->bad = true;
+                message->outcome = (enum replica_outcome)number;
+                message->token = bytes_get_u64(reader);
+                message->index = bytes_get_u64(reader);
+                client_id_get(reader, true, &message->client);
+                return;
+        case NODE_JOIN:
+                message->incarnation = id128_get(reader);
+                size = bytes_get_text8(reader, message->name, sizeof(message->name));
+                if (!node_name_is_valid(message->name, size) || id128_is_null(message->incarnation))
+                        reader->bad = true;
+                number = bytes_get_u8(reader);
+                if (number > 1)
+                        reader->bad = true;
+                message->witness = number;
+                get_address(reader, message->address, sizeof(message->address));
+                return;
+        case NODE_JOIN_REPLY:
+                number = bytes_get_u8(reader);
+                if (number < JOIN_WELCOME || number > JOIN_CLUSTER_FULL)
+                        reader->bad = true;
+                message->join = (enum join_outcome)number;
+                message->node = bytes_get_u64(reader);
+                message->cluster = id128_get(reader);
+                get_address(reader, message->address, sizeof(message->address));
+                return;
+        case NODE_LEAVE:
+        case NODE_LEAVE_REPLY:
+                return;
+        case NODE_ANNOUNCE:
+                get_address(reader, message->address, sizeof(message->address));
+                return;
+        }
+        reader->bad = true;
+}
+
+bool node_message_get(const void *data, size_t size, struct node_message *ret_message)
+{
+        struct bytes_reader reader = bytes_reader_of(data, size);
+
+        *ret_message = (struct node_message){ .kind = (enum node_message_kind)bytes_get_u8(&reader) };
+        get_body(&reader, ret_message);
+        return bytes_reader_finished(&reader);
+}

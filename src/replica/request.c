@@ -1,0 +1,468 @@
+/* request.c - requests on their way to an answer. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/cleanup.h"
+#include "replica/internal.h"
+
+/* How long a node that has just started waits for its leader before it answers reads from what it has. */
+#define SETTLE_MS 2000
+
+static int compare_origins(const struct pending *a, const struct pending *b)
+{
+        if (a->node != b->node)
+                return a->node < b->node ? -1 : 1;
+        if (a->origin.session != b->origin.session)
+                return a->origin.session < b->origin.session ? -1 : 1;
+        return (a->origin.tag > b->origin.tag) - (a->origin.tag < b->origin.tag);
+}
+
+static int compare_forwards(const struct pending *a, const struct pending *b)
+{
+        return (a->forward_id > b->forward_id) - (a->forward_id < b->forward_id);
+}
+
+static int compare_refusals(const struct refusal *a, const struct refusal *b)
+{
+        return id128_compare(a->handle, b->handle);
+}
+
+RB_GENERATE_INTERNAL(origin_tree, pending, by_origin, compare_origins, _unused_ static)
+RB_GENERATE_INTERNAL(forward_tree, pending, by_forward, compare_forwards, _unused_ static)
+RB_GENERATE_INTERNAL(refusal_tree, refusal, node, compare_refusals, _unused_ static)
+
+void replica_requests_init(struct replica *replica)
+{
+        RB_INIT(&replica->by_origin);
+        RB_INIT(&replica->by_forward);
+        RB_INIT(&replica->refusal_tree);
+        TAILQ_INIT(&replica->undecided);
+        TAILQ_INIT(&replica->forwarded);
+        TAILQ_INIT(&replica->commit);
+        TAILQ_INIT(&replica->round);
+        TAILQ_INIT(&replica->apply);
+        TAILQ_INIT(&replica->reads);
+        TAILQ_INIT(&replica->joins);
+        replica->forward_next = 1;
+}
+
+/* --- one pending request --- */
+
+static struct pending_list *list_of(struct replica *replica, enum pending_state state)
+{
+        switch (state) {
+        case PENDING_UNDECIDED:
+                return &replica->undecided;
+        case PENDING_FORWARDED:
+                return &replica->forwarded;
+        case PENDING_COMMIT:
+                return &replica->commit;
+        case PENDING_ROUND:
+                return &replica->round;
+        case PENDING_APPLY:
+                return &replica->apply;
+        }
+        abort();
+}
+
+static void leave_state(struct replica *replica, struct pending *pending)
+{
+        TAILQ_REMOVE(list_of(replica, pending->state), pending, link);
+        if (pending->state == PENDING_FORWARDED)
+                RB_REMOVE(forward_tree, &replica->by_forward, pending);
+}
+
+/* Lists are kept in the order in which they are answered: by index. Indexes mostly come rising. */
+static void enter_state(struct replica *replica, struct pending *pending, enum pending_state state)
+{
+        struct pending_list *list = list_of(replica, state);
+        struct pending *before = TAILQ_LAST(list, pending_list);
+
+        pending->state = state;
+        if (state == PENDING_COMMIT || state == PENDING_APPLY)
+                while (before && before->index > pending->index)
+                        before = TAILQ_PREV(before, pending_list, link);
+        if (before)
+                TAILQ_INSERT_AFTER(list, before, pending, link);
+        else
+                TAILQ_INSERT_HEAD(list, pending, link);
+}
+
+static void move(struct replica *replica, struct pending *pending, enum pending_state state)
+{
+        leave_state(replica, pending);
+        enter_state(replica, pending, state);
+}
+
+static void drop(struct replica *replica, struct pending *pending)
+{
+        leave_state(replica, pending);
+        RB_REMOVE(origin_tree, &replica->by_origin, pending);
+        replica->pending_count--;
+        free(pending);
+}
+
+static struct pending *add(struct replica *replica, uint64_t node, const struct replica_origin *origin, const struct lock_request *request,
+                           uint64_t deadline)
+{
+        struct pending *pending = alloc_zeroed(1, sizeof(*pending)), *twin;
+
+        pending->node = node;
+        pending->origin = *origin;
+        pending->request = *request;
+        pending->deadline = deadline;
+        pending->arrived = replica->now;
+        twin = RB_INSERT(origin_tree, &replica->by_origin, pending);
+        if (twin) {
+                /* The same question of the same asker: the newer one takes the place of the older. */
+                drop(replica, twin);
+                (void)RB_INSERT(origin_tree, &replica->by_origin, pending);
+        }
+        replica->pending_count++;
+        enter_state(replica, pending, PENDING_UNDECIDED);
+        return pending;
+}
+
+void replica_requests_done(struct replica *replica)
+{
+        struct pending *pending;
+        struct waiting_read *read;
+        struct waiting_join *join;
+
+        while ((pending = RB_MIN(origin_tree, &replica->by_origin)))
+                drop(replica, pending);
+        while ((read = TAILQ_FIRST(&replica->reads))) {
+                TAILQ_REMOVE(&replica->reads, read, link);
+                free(read);
+        }
+        while ((join = TAILQ_FIRST(&replica->joins))) {
+                TAILQ_REMOVE(&replica->joins, join, link);
+                free(join);
+        }
+        free(replica->refusals);
+}
+
+/* --- answering --- */
+
+static void answer(struct replica *replica, struct pending *pending)
+{
+        if (pending->node != 0) {
+                replica_send(replica, pending->node, &(struct node_message){
+                        .kind = NODE_FORWARD_REPLY,
+                        .id = pending->origin.tag,
+                        .outcome = pending->outcome,
+                        .token = pending->token,
+                        .index = pending->index,
+                        .client = pending->owner,
+                });
+        } else {
+                *replica_add_answer(replica) = (struct replica_answer){
+                        .kind = REPLICA_ANSWER_CHANGE,
+                        .origin = pending->origin,
+                        .outcome = pending->outcome,
+                        .token = pending->token,
+                        .index = pending->index,
+                        .client = pending->owner,
+                };
+        }
+        drop(replica, pending);
+}
+
+static void remember_refusal(struct replica *replica, const struct pending *pending)
+{
+        struct refusal *refusal;
+
+        if (!replica->refusals)
+                replica->refusals = alloc_zeroed(LIMIT_REFUSALS, sizeof(replica->refusals[0]));
+        refusal = &replica->refusals[replica->refusal_next];
+        replica->refusal_next = (replica->refusal_next + 1) % LIMIT_REFUSALS;
+        if (refusal->used)
+                RB_REMOVE(refusal_tree, &replica->refusal_tree, refusal);
+        *refusal = (struct refusal){
+                .handle = pending->request.handle,
+                .seq = pending->request.seq,
+                .said_ms = replica->now,
+                .token = pending->token,
+                .index = pending->index,
+                .outcome = pending->outcome,
+                .owner = pending->owner,
+        };
+        refusal->used = !RB_INSERT(refusal_tree, &replica->refusal_tree, refusal);
+}
+
+static const struct refusal *find_refusal(struct replica *replica, const struct lock_request *request)
+{
+        struct refusal probe = { .handle = request->handle }, *refusal = RB_FIND(refusal_tree, &replica->refusal_tree, &probe);
+
+        return refusal && refusal->seq == request->seq && replica->now - refusal->said_ms <= LIMIT_RESEND_MS ? refusal : NULL;
+}
+
+/* --- deciding: leader --- */
+
+static void wait_for_commit(struct replica *replica, struct pending *pending, uint64_t index)
+{
+        pending->index = index;
+        pending->outcome = REPLICA_YES;
+        move(replica, pending, PENDING_COMMIT);
+}
+
+static void append_change(struct replica *replica, struct pending *pending, const struct lock_change *change)
+{
+        struct bytes body = { 0 };
+        uint64_t index;
+
+        lock_change_put(&body, change);
+        index = raft_propose(replica->raft, (enum raft_entry_kind)change->kind, body.data, body.size);
+        bytes_done(&body);
+        lock_overlay_add(replica->overlay, index, change);
+        pending->sent = true;
+        pending->token = change->kind == LOCK_CHANGE_PREEMPT ? index : change->token;
+        if (change->kind != LOCK_CHANGE_RELEASE)
+                pending->owner = change->client;
+        wait_for_commit(replica, pending, index);
+}
+
+/* F2: a refusal is a read: it rests on everything appended, and on a proof of leadership begun after it came. */
+static void refuse(struct replica *replica, struct pending *pending, enum replica_outcome outcome, const struct lock_decision *decision)
+{
+        pending->outcome = outcome;
+        pending->owner = decision->owner;
+        pending->token = decision->token;
+        pending->index = raft_last(replica->raft);
+        pending->round = raft_read_round(replica->raft);
+        move(replica, pending, PENDING_ROUND);
+}
+
+static void decide(struct replica *replica, struct pending *pending)
+{
+        const struct refusal *refusal = find_refusal(replica, &pending->request);
+        struct lock_decision decision;
+
+        if (refusal) {
+                decision = (struct lock_decision){ .owner = refusal->owner, .token = refusal->token };
+                refuse(replica, pending, refusal->outcome, &decision);
+                return;
+        }
+        lock_decide(replica->table, replica->overlay, &pending->request, &decision);
+        switch (decision.verdict) {
+        case LOCK_ACCEPTED:
+                append_change(replica, pending, &decision.change);
+                return;
+        case LOCK_REPEATED:
+                pending->owner = decision.owner;
+                pending->token = decision.token;
+                wait_for_commit(replica, pending, decision.index);
+                return;
+        case LOCK_HELD:
+                refuse(replica, pending, REPLICA_HELD, &decision);
+                return;
+        case LOCK_NOT_OWNER:
+                refuse(replica, pending, REPLICA_NOT_OWNER, &decision);
+                return;
+        case LOCK_FOREIGN_CLIENT:
+                refuse(replica, pending, REPLICA_FOREIGN_CLIENT, &decision);
+                return;
+        case LOCK_FULL:
+                refuse(replica, pending, REPLICA_FULL, &decision);
+                return;
+        case LOCK_UNKNOWABLE:
+                refuse(replica, pending, REPLICA_UNKNOWN, &decision);
+                return;
+        }
+        abort();
+}
+
+/* --- forwarding: follower --- */
+
+static void forward(struct replica *replica, struct pending *pending)
+{
+        pending->forward_id = replica->forward_next++;
+        pending->sent = true;
+        replica_send(replica, replica->leader, &(struct node_message){
+                .kind = NODE_FORWARD,
+                .id = pending->forward_id,
+                .request = pending->request,
+        });
+        move(replica, pending, PENDING_FORWARDED);
+        (void)RB_INSERT(forward_tree, &replica->by_forward, pending);
+}
+
+void replica_decide_waiting(struct replica *replica)
+{
+        bool may_forward = replica->leader != 0 && replica->leader != raft_id(replica->raft) && replica->leader_linked;
+        struct pending *pending, *next;
+
+        for (pending = TAILQ_FIRST(&replica->undecided); pending; pending = next) {
+                next = TAILQ_NEXT(pending, link);
+                if (replica_may_decide(replica))
+                        decide(replica, pending);
+                else if (may_forward && replica->now - pending->arrived <= LIMIT_RESEND_MS)
+                        forward(replica, pending);
+        }
+}
+
+void replica_forward_reply(struct replica *replica, const struct node_message *message)
+{
+        struct pending probe = { .forward_id = message->id }, *pending = RB_FIND(forward_tree, &replica->by_forward, &probe);
+
+        if (!pending)
+                return;
+        if (message->outcome == REPLICA_NOT_LEADER) {
+                pending->retry_at = replica->now + 20;
+                move(replica, pending, PENDING_FORWARDED);
+                return;
+        }
+        pending->outcome = message->outcome;
+        pending->token = message->token;
+        pending->index = message->index;
+        pending->owner = message->client;
+        move(replica, pending, PENDING_APPLY);
+}
+
+/* --- events --- */
+
+void replica_request(struct replica *replica, const struct replica_origin *origin, const struct lock_request *request, uint64_t deadline)
+{
+        (void)add(replica, 0, origin, request, deadline);
+}
+
+void replica_forwarded(struct replica *replica, uint64_t node, const struct node_message *message)
+{
+        struct replica_origin origin = { .tag = message->id };
+
+        if (raft_role(replica->raft) != RAFT_LEADER) {
+                replica_send(replica, node, &(struct node_message){
+                        .kind = NODE_FORWARD_REPLY, .id = message->id, .outcome = REPLICA_NOT_LEADER });
+                return;
+        }
+        (void)add(replica, node, &origin, &message->request, replica->now + LIMIT_RESEND_MS);
+}
+
+/* Everything undecided goes to the new leader under its request id; what other nodes
+ * forwarded here they send to it themselves. Answers that are known stay known. */
+void replica_leader_changed(struct replica *replica, bool was_leader)
+{
+        static const enum pending_state states[] = { PENDING_FORWARDED, PENDING_COMMIT, PENDING_ROUND, PENDING_UNDECIDED };
+        bool lost_link = replica->leader != 0 && replica->leader != raft_id(replica->raft) && !raft_is_linked(replica->raft, replica->leader);
+
+        replica->leader_linked = replica->leader != 0 && !lost_link;
+        for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
+                struct pending *pending, *next;
+
+                for (pending = TAILQ_FIRST(list_of(replica, states[i])); pending; pending = next) {
+                        next = TAILQ_NEXT(pending, link);
+                        if (pending->node != 0 && was_leader)
+                                drop(replica, pending);
+                        else if (states[i] == PENDING_FORWARDED || (was_leader && states[i] != PENDING_UNDECIDED))
+                                move(replica, pending, PENDING_UNDECIDED);
+                }
+        }
+        if (!was_leader)
+                return;
+        /* Refusals of a leadership that ended may not have been true at the end of it. */
+        RB_INIT(&replica->refusal_tree);
+        if (replica->refusals)
+                memset(replica->refusals, 0, LIMIT_REFUSALS * sizeof(replica->refusals[0]));
+}
+
+void replica_forget(struct replica *replica, uint64_t session)
+{
+        struct pending probe = { .origin = { .session = session } }, *pending = RB_NFIND(origin_tree, &replica->by_origin, &probe), *next;
+        struct waiting_read *read, *next_read;
+
+        for (; pending && pending->node == 0 && pending->origin.session == session; pending = next) {
+                next = RB_NEXT(origin_tree, &replica->by_origin, pending);
+                drop(replica, pending);
+        }
+        for (read = TAILQ_FIRST(&replica->reads); read; read = next_read) {
+                next_read = TAILQ_NEXT(read, link);
+                if (read->origin.session != session)
+                        continue;
+                TAILQ_REMOVE(&replica->reads, read, link);
+                free(read);
+        }
+}
+
+/* --- reads --- */
+
+void replica_read(struct replica *replica, const struct replica_origin *origin, uint64_t min_index, uint64_t deadline)
+{
+        struct waiting_read *read = alloc_zeroed(1, sizeof(*read));
+
+        *read = (struct waiting_read){
+                .origin = *origin,
+                .min_index = min_index,
+                .deadline = deadline,
+                .settle_by = MIN(deadline, replica->now + SETTLE_MS),
+        };
+        TAILQ_INSERT_TAIL(&replica->reads, read, link);
+}
+
+/* A node that has just started may be behind what it said before it stopped, until
+ * it has applied an entry of the leader's own term. */
+static bool read_is_due(const struct replica *replica, const struct waiting_read *read, enum replica_outcome *ret_outcome)
+{
+        *ret_outcome = REPLICA_YES;
+        if (replica->applied >= read->min_index)
+                return replica->settled || replica->now >= read->settle_by;
+        *ret_outcome = REPLICA_UNKNOWN;
+        return replica->now >= read->deadline;
+}
+
+static void answer_reads(struct replica *replica)
+{
+        struct waiting_read *read, *next;
+
+        for (read = TAILQ_FIRST(&replica->reads); read; read = next) {
+                enum replica_outcome outcome;
+
+                next = TAILQ_NEXT(read, link);
+                if (!read_is_due(replica, read, &outcome))
+                        continue;
+                *replica_add_answer(replica) = (struct replica_answer){
+                        .kind = REPLICA_ANSWER_READ,
+                        .origin = read->origin,
+                        .outcome = outcome,
+                        .index = replica->applied,
+                };
+                TAILQ_REMOVE(&replica->reads, read, link);
+                free(read);
+        }
+}
+
+void replica_answer_waiting(struct replica *replica)
+{
+        struct pending *pending;
+
+        while ((pending = TAILQ_FIRST(&replica->commit)) && pending->index <= replica->applied)
+                answer(replica, pending);
+        while ((pending = TAILQ_FIRST(&replica->apply)) && pending->index <= replica->applied)
+                answer(replica, pending);
+        while ((pending = TAILQ_FIRST(&replica->round)) && pending->index <= replica->applied &&
+               pending->round <= raft_round_confirmed(replica->raft)) {
+                remember_refusal(replica, pending);
+                answer(replica, pending);
+        }
+        answer_reads(replica);
+}
+
+/* Deadlines, and forwards that came back from a node that does not lead. */
+void replica_sweep_requests(struct replica *replica)
+{
+        struct pending *pending, *next;
+
+        for (pending = RB_MIN(origin_tree, &replica->by_origin); pending; pending = next) {
+                next = RB_NEXT(origin_tree, &replica->by_origin, pending);
+                if (replica->now >= pending->deadline) {
+                        pending->outcome = pending->sent ? REPLICA_UNKNOWN : REPLICA_NO_LEADER;
+                        pending->owner.size = 0;
+                        pending->token = pending->index = 0;
+                        answer(replica, pending);
+                } else if (pending->state == PENDING_FORWARDED && pending->retry_at != 0 && replica->now >= pending->retry_at) {
+                        pending->retry_at = 0;
+                        move(replica, pending, PENDING_UNDECIDED);
+                }
+        }
+}
