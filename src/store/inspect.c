@@ -1,0 +1,179 @@
+/* The look before the first write: whose file is this, and is it whole? */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/bytes.h"
+#include "store/schema.h"
+
+#define MAGIC "SQLite format 3"
+
+static int refuse(char error[512], int number, const char *format, ...) _printf_(3, 4);
+static int refuse(char error[512], int number, const char *format, ...)
+{
+        va_list arguments;
+
+        va_start(arguments, format);
+        (void)vsnprintf(error, 512, format, arguments);
+        va_end(arguments);
+        return number;
+}
+
+static int refuse_damaged(char error[512], const char *path, const char *how)
+{
+        return refuse(error, -EBADMSG, "%.180s is damaged (%.120s); it was left as it is: restore a backup, or move it away"
+                      " and let this node join again as a new one", path, how);
+}
+
+static int refuse_not_a_database(char error[512], const char *path)
+{
+        return refuse(error, -EBADMSG, "%.180s is not an SQLite database; it was left as it is: restore a backup, or move it away"
+                      " and let this node join again as a new one", path);
+}
+
+/* 1: a side file with something in it is there. */
+static int side_file(const char *path, const char *suffix, char error[512])
+{
+        _cleanup_free_ char *side = NULL;
+        struct stat status;
+
+        if (asprintf(&side, "%s%s", path, suffix) < 0)
+                return refuse(error, -ENOMEM, "out of memory");
+        if (stat(side, &status) < 0)
+                return errno == ENOENT ? 0 : refuse(error, -errno, "%.300s: %s", side, strerrordesc_np(errno));
+        return status.st_size > 0;
+}
+
+/* The first bytes, before SQLite sees the file; it is synced on the way, because
+ * it may be a fresh copy that is still only in memory (P8). */
+static int check_header(const char *path, char error[512])
+{
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        char magic[sizeof(MAGIC)];
+        struct stat status;
+
+        if (fd < 0)
+                return refuse(error, -errno, "%.300s cannot be opened: %s", path, strerrordesc_np(errno));
+        if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
+                return refuse_not_a_database(error, path);
+        if (fsync(fd) < 0)
+                return refuse(error, -errno, "%.300s cannot be synced: %s", path, strerrordesc_np(errno));
+        if (pread(fd, magic, sizeof(magic), 0) != sizeof(magic) || memcmp(magic, MAGIC, sizeof(magic)) != 0)
+                return refuse_not_a_database(error, path);
+        return 0;
+}
+
+static int read_number(struct database *database, const char *sql, int *ret_value)
+{
+        sqlite3_stmt *statement = NULL;
+        int rc;
+
+        rc = sqlite3_prepare_v2(database->handle, sql, -1, &statement, NULL);
+        if (rc == SQLITE_OK)
+                rc = sqlite3_step(statement);
+        if (rc == SQLITE_ROW)
+                *ret_value = sqlite3_column_int(statement, 0);
+        (void)sqlite3_finalize(statement);
+        return rc == SQLITE_ROW ? SQLITE_OK : rc;
+}
+
+static int check_version(struct database *database, const char *path, int *ret_version, char error[512])
+{
+        int application = 0, version = 0;
+        char words[256];
+
+        if (read_number(database, "PRAGMA application_id", &application) != SQLITE_OK ||
+            read_number(database, "PRAGMA user_version", &version) != SQLITE_OK)
+                return refuse_damaged(error, path, database_explain(database, words, sizeof(words)));
+        if (application != STORE_APPLICATION_ID)
+                return refuse(error, -EPERM, "%.180s belongs to another program: its application id is 0x%08x, not dlock's 0x%08x;"
+                              " it was left as it is: correct the state directory", path, (unsigned)application, STORE_APPLICATION_ID);
+        if (version > STORE_SCHEMA_VERSION)
+                return refuse(error, -ENOTSUP, "%.180s has schema version %d, this dlockd knows versions up to %d;"
+                              " it was left as it is: install the newer dlockd again", path, version, STORE_SCHEMA_VERSION);
+        if (version < 1)
+                return refuse_damaged(error, path, "no schema version");
+        *ret_version = version;
+        return 0;
+}
+
+static int check_pages(struct database *database, const char *path, char error[512])
+{
+        sqlite3_stmt *statement = NULL;
+        char words[256] = "";
+        int rc;
+
+        rc = sqlite3_prepare_v2(database->handle, "PRAGMA quick_check(1)", -1, &statement, NULL);
+        if (rc == SQLITE_OK)
+                rc = sqlite3_step(statement);
+        if (rc == SQLITE_ROW)
+                (void)snprintf(words, sizeof(words), "%s", (const char *)sqlite3_column_text(statement, 0));
+        else
+                (void)database_explain(database, words, sizeof(words));
+        (void)sqlite3_finalize(statement);
+        if (strcmp(words, "ok") == 0)
+                return 0;
+        /* Its words come in lines; one is enough. */
+        words[strcspn(words, "\n")] = 0;
+        return refuse_damaged(error, path, words);
+}
+
+static int check_name(struct database *database, const char *path, const char *node_name, char error[512])
+{
+        _cleanup_reset_ sqlite3_stmt *statement = database_statement(database, STATEMENT_META_READ);
+        const char *name = NULL;
+
+        if (statement && sqlite3_step(statement) == SQLITE_ROW)
+                name = column_text(statement, 3);
+        if (!name)
+                return refuse_damaged(error, path, "it does not say whose it is");
+        if (strcmp(name, node_name) != 0)
+                return refuse(error, -EPERM, "%.180s is the database of node '%.64s', not of '%.64s'; it was left as it is:"
+                              " correct the node's name or the state directory", path, name, node_name);
+        return 0;
+}
+
+static int check_content(struct database *database, const char *path, const char *node_name, int *ret_version, char error[512])
+{
+        char words[256];
+        int r;
+
+        r = check_version(database, path, ret_version, error);
+        if (r < 0)
+                return r;
+        r = check_pages(database, path, error);
+        if (r < 0)
+                return r;
+        if (*ret_version == STORE_SCHEMA_VERSION && database_prepare_all(database) != SQLITE_OK)
+                return refuse_damaged(error, path, database_explain(database, words, sizeof(words)));
+        return check_name(database, path, node_name, error);
+}
+
+int inspect_database(const char *path, const char *node_name, int *ret_version, char error[512])
+{
+        struct database database = {};
+        int wal, journal, r;
+
+        wal = side_file(path, "-wal", error);
+        journal = side_file(path, "-journal", error);
+        if (wal < 0 || journal < 0)
+                return wal < 0 ? wal : journal;
+        if (access(path, F_OK) < 0 && errno == ENOENT)
+                return wal ? refuse(error, -EBADMSG, "%.180s is missing, but its -wal is there; nothing was changed:"
+                                    " put the database back, or move the -wal away to start as a new node", path)
+                           : -ENOENT;
+        r = check_header(path, error);
+        if (r < 0)
+                return r;
+        if (journal)
+                return refuse(error, -EBADMSG, "%.180s has a -journal beside it, left by another program that was interrupted;"
+                              " nothing was changed: open it once with sqlite3 to roll that back", path);
+        r = database_open_look(&database, path, wal) == SQLITE_OK ? 0 : refuse_damaged(error, path, "it cannot be opened");
+        if (r == 0)
+                r = check_content(&database, path, node_name, ret_version, error);
+        database_close_untouched(&database);
+        return r;
+}

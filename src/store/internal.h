@@ -1,0 +1,147 @@
+/* internal.h - the store and its four threads. Internal to store/.
+ *
+ * writer      the only one that changes anything; jobs are whole transactions' parts
+ * checkpoint  copies the WAL into the file while the writer goes on
+ * reader      old log entries and snapshots, for followers
+ * history     log rows, for people
+ *
+ * They share the queues in struct worker, the event list, and the few atomics below. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "base/cleanup.h"
+#include "store/database.h"
+#include "store/row.h"
+#include "store/store.h"
+#include "store/worker.h"
+
+/* --- what comes back ------------------------------------------------------------- */
+
+/* A finished piece of work with all its event points to. */
+struct event {
+        TAILQ_ENTRY(event) next;
+        struct store_event event;
+        char *text;
+        struct row_list rows;
+        struct bytes data;
+};
+
+struct event *event_new(enum store_event_kind kind, uint64_t cookie);
+struct event *event_free(struct event *event);
+/* Takes the event. */
+void event_post(struct store *store, struct event *event);
+void event_post_persisted(struct store *store, uint64_t token);
+void event_post_text(struct store *store, enum store_event_kind kind, uint64_t cookie, const char *format, ...) _printf_(4, 5);
+
+/* --- what goes in ------------------------------------------------------------------ */
+
+enum write_kind { WRITE_BATCH, WRITE_STAGE_BEGIN, WRITE_STAGE_CHUNK, WRITE_STAGE_INSTALL };
+
+/* A copy of a caller's batch; everything it points to is in the same piece of memory. */
+struct write_job {
+        struct job job;
+        enum write_kind kind;
+        uint64_t token;
+        struct store_batch batch;            /* BATCH; INSTALL: base only */
+        const void *chunk;                   /* STAGE_CHUNK */
+        size_t chunk_size;
+};
+
+struct write_job *write_job_copy(enum write_kind kind, const struct store_batch *batch, const void *chunk, size_t chunk_size);
+
+enum read_kind { READ_LOG, READ_SNAPSHOT_MAKE, READ_SNAPSHOT_CHUNK, READ_SNAPSHOT_DROP, READ_HISTORY };
+
+struct read_job {
+        struct job job;
+        enum read_kind kind;
+        uint64_t cookie;
+        uint64_t from;                       /* LOG: first index; HISTORY: after; CHUNK: offset */
+        size_t count_max, bytes_max;
+        uint64_t snapshot;
+        char *lock;                          /* HISTORY; NULL: all */
+};
+
+/* --- the threads' own things -------------------------------------------------------- */
+
+struct writer {
+        struct worker worker;
+        struct database database;
+        uint64_t base_index;                 /* as the database will have them when the open transaction commits; */
+        uint64_t log_last;                   /* what a batch says is checked against them */
+        unsigned wal_frames;                 /* in the WAL since it last started over */
+        unsigned checkpoint_at;              /* frames at which the next checkpoint is due */
+        char words[320];                     /* why a batch cannot be carried out, when it is not SQLite's fault */
+};
+
+/* HALF: the checkpointer is done, the writer's part is due. */
+enum checkpoint_state { CHECKPOINT_NONE, CHECKPOINT_RUNNING, CHECKPOINT_HALF };
+
+struct spool {
+        SLIST_ENTRY(spool) next;
+        uint64_t id;
+        int fd;
+        uint64_t total;
+};
+
+struct reader {
+        struct worker worker;
+        struct database database;
+        SLIST_HEAD(, spool) spools;
+        size_t spool_count;
+        uint64_t spool_last_id;
+};
+
+struct store {
+        char *directory, *path;
+        int directory_fd;                    /* holds the lock against a second process */
+        store_describe describe;
+        uint64_t last_token;
+        struct bytes configuration;          /* what store_load handed out */
+
+        int event_fd;
+        pthread_mutex_t event_mutex;         /* protects the list and nothing else */
+        TAILQ_HEAD(event_list, event) events;
+
+        struct writer writer;
+        atomic_bool failed;                  /* set once, by the writer or the checkpointer: nothing is written any more */
+
+        struct worker checkpointer;
+        struct job checkpoint_job;           /* there is one; queued or at work while CHECKPOINT_RUNNING */
+        struct database checkpoint_database;
+        _Atomic enum checkpoint_state checkpoint_state;
+
+        struct reader reader;
+        struct worker history;
+        struct database history_database;
+};
+
+/* writer.c */
+int writer_open(struct store *store, int version, char error[512]);
+void writer_run(void *store, struct job_list *jobs);
+/* Reports the first failure, and only that; nothing is written afterwards. words: why,
+ * when it is not what the database says; NULL otherwise. */
+void store_fail(struct store *store, struct database *database, int rc, const char *words);
+/* batch.c: the statements of one job, inside the writer's transaction. */
+int batch_carry_out(struct store *store, const struct write_job *job);
+/* stage.c */
+int stage_clear(struct database *database);
+int stage_carry_out(struct store *store, const struct write_job *job);
+/* batch.c */
+int batch_set_base(struct writer *writer, const struct raft_base *base);
+int batch_put_record(struct database *database, enum statement which, const struct raft_record *record);
+/* checkpoint.c */
+void checkpoint_consider(struct store *store);
+int checkpoint_note_frames(void *writer, sqlite3 *handle, const char *name, int frames);
+void checkpoint_run(void *store, struct job_list *jobs);
+/* reader.c */
+void reader_run(void *store, struct job_list *jobs);
+void reader_done(struct reader *reader);
+int reader_connect(struct store *store, struct database *database, uint64_t cookie);
+void reader_post_failure(struct store *store, struct database *database, uint64_t cookie, const char *what);
+/* snapshot.c: each answers with an event of its own. */
+void snapshot_make(struct store *store, const struct read_job *job);
+void snapshot_chunk(struct store *store, const struct read_job *job);
+void snapshot_drop(struct store *store, uint64_t id);
+/* history.c */
+void history_run(void *store, struct job_list *jobs);
