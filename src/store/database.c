@@ -1,5 +1,6 @@
 #include "store/database.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,7 +154,11 @@ int database_run(struct database *database, enum statement which)
 
         if (!statement)
                 return sqlite3_extended_errcode(database->handle);
+        errno = 0;
         rc = sqlite3_step(statement);
+        /* SQLite keeps the system's number of some failures, but not of a failed commit. */
+        if (rc != SQLITE_DONE)
+                database->error_number = errno;
         database_reset(statement);
         return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
@@ -172,9 +177,16 @@ void database_rollback(struct database *database)
                 (void)database_run(database, STATEMENT_ROLLBACK);
 }
 
-char *database_explain(struct database *database, char *buffer, size_t size)
+int database_error_number(struct database *database)
 {
         int number = database->handle ? sqlite3_system_errno(database->handle) : 0;
+
+        return number ? number : database->error_number;
+}
+
+char *database_explain(struct database *database, char *buffer, size_t size)
+{
+        int number = database_error_number(database);
 
         if (!database->handle)
                 (void)snprintf(buffer, size, "out of memory");

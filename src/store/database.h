@@ -75,6 +75,7 @@ const struct state_table *state_table_of(enum raft_table table);
 struct database {
         sqlite3 *handle;                     /* NULL: not open */
         sqlite3_stmt *statements[STATEMENT_COUNT];
+        int error_number;                    /* errno when a statement failed last */
 };
 
 #define DATABASE_PAGE_BYTES 4096
@@ -109,6 +110,8 @@ static inline void cleanup_reset(sqlite3_stmt **statement)
 /* Ends whatever transaction is open, without changing anything. */
 void database_rollback(struct database *database);
 
+/* errno behind the last failure; 0: the system was not to blame. */
+int database_error_number(struct database *database);
 /* SQLite's words, and the system's when it was asked something. Returns buffer. */
 char *database_explain(struct database *database, char *buffer, size_t size);
 

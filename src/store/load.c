@@ -79,6 +79,17 @@ static int load_log(struct load *load)
         return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
+static struct store_content content_of(const struct load *load)
+{
+        return (struct store_content){
+                .identity = load->meta.identity,
+                .hard = load->meta.hard,
+                .base = load->meta.base,
+                .log_first = load->bounds.first,
+                .log_last = load->bounds.last,
+        };
+}
+
 static int load_all(struct load *load)
 {
         int rc;
@@ -90,6 +101,12 @@ static int load_all(struct load *load)
                 rc = row_read_meta(&load->database, &load->meta, &load->store->configuration);
         if (rc == SQLITE_OK)
                 rc = row_read_bounds(&load->database, &load->bounds);
+        if (rc == SQLITE_OK) {
+                const struct store_content content = content_of(load);
+
+                if (load->loader->begin && !load->loader->begin(load->loader->context, &content))
+                        rc = corrupt(load, "the membership in it is not well formed");
+        }
         for (size_t i = 0; rc == SQLITE_OK && i < STATE_TABLE_COUNT; i++)
                 rc = load_table(load, &state_tables[i]);
         if (rc == SQLITE_OK)
@@ -109,13 +126,7 @@ int store_load(struct store *store, const struct store_loader *loader, struct st
                                " join again as a new one", store->path,
                                *load.reason ? load.reason : database_explain(&load.database, words, sizeof(words)));
         else
-                *ret_content = (struct store_content){
-                        .identity = load.meta.identity,
-                        .hard = load.meta.hard,
-                        .base = load.meta.base,
-                        .log_first = load.bounds.first,
-                        .log_last = load.bounds.last,
-                };
+                *ret_content = content_of(&load);
         database_rollback(&load.database);
         database_close(&load.database);
         return rc == SQLITE_OK ? 0 : (rc & 0xff) == SQLITE_CORRUPT ? -EBADMSG : -EIO;

@@ -45,20 +45,22 @@ struct store_columns {
  * must be pure. */
 typedef bool (*store_describe)(const struct raft_entry *entry, struct store_columns *ret_columns);
 
-/* Receives the content at open, in this order: records, then entries after the base by index.
- * Each returns false to refuse the database as corrupt. Pointers are valid during the call. */
-struct store_loader {
-        void *context;
-        bool (*record)(void *context, const struct raft_record *record);
-        bool (*entry)(void *context, const struct raft_entry *entry);
-};
-
 struct store_content {
         struct store_identity identity;
         struct raft_hard_state hard;
         struct raft_base base;               /* configuration: owned by the store, valid until store_close */
         uint64_t log_first;                  /* the oldest index in the log table; base.index + 1 when empty */
         uint64_t log_last;
+};
+
+/* Receives the content at open, in this order: what there is (begin may be NULL), records, then
+ * entries after the base by index. Each returns false to refuse the database as corrupt. Pointers
+ * are valid during the call. */
+struct store_loader {
+        void *context;
+        bool (*begin)(void *context, const struct store_content *content);
+        bool (*record)(void *context, const struct raft_record *record);
+        bool (*entry)(void *context, const struct raft_entry *entry);
 };
 
 /* Opens directory/dlock.db, making file and schema when there is none (directory must exist),

@@ -93,7 +93,7 @@ static const char *what_to_do(struct database *database, int rc)
         default:
                 break;
         }
-        switch (sqlite3_system_errno(database->handle)) {
+        switch (database_error_number(database)) {
         case ENOSPC:
         case EDQUOT:
         case EFBIG:
