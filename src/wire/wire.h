@@ -4,7 +4,8 @@
  * repeats, and a body; all little-endian. The first frame of a connection is
  * WIRE_HELLO, answered by WIRE_WELCOME or WIRE_REFUSAL and close. Versions: the
  * client offers a range, the node picks the highest it speaks. Unknown trailing
- * bytes in a body are an error within a version. Requests are pipelined and may
+ * bytes in a body are an error within a version; only the hello of a client that
+ * speaks newer versions too may be longer. Requests are pipelined and may
  * be answered in any order. */
 #pragma once
 
@@ -42,8 +43,8 @@ enum wire_type {
 struct wire_hello {
         uint16_t version_min, version_max;
         struct id128 cluster;                /* the pinned one, or null */
-        struct client_id client;             /* size 0: none yet; the first PREEMPT or RELEASE gets one assigned if assign is set */
-        bool assign;                         /* ask the leader for an id now; WELCOME waits for it */
+        struct client_id client;             /* size 0: none, or none yet */
+        bool assign;                         /* only without a client: ask the leader for an id now; WELCOME waits for it */
 };
 
 struct wire_welcome {
@@ -71,7 +72,7 @@ struct wire_refusal {
 struct wire_request {
         enum wire_type type;
         uint64_t tag;
-        uint32_t deadline_ms;                /* from receipt; after it the answer is UNKNOWN */
+        uint32_t deadline_ms;                /* from receipt; after it the answer is UNKNOWN; 0: the node's default */
         uint64_t min_index;                  /* CHECK, LIST: the highest index this client has seen; the node waits to have applied it */
         struct id128 handle;                 /* PREEMPT, RELEASE: request id, DESIGN section 5 */
         uint64_t seq;
@@ -172,7 +173,7 @@ bool wire_read_welcome(const struct wire_frame *frame, struct wire_welcome *ret_
 bool wire_read_refusal(const struct wire_frame *frame, struct wire_refusal *ret_refusal);
 bool wire_read_request(const struct wire_frame *frame, struct wire_request *ret_request);
 bool wire_read_result(const struct wire_frame *frame, struct wire_result *ret_result);
-/* The head; rows are then read from *ret_rows, count times. */
+/* The head; rows are then read from *ret_rows, count times; after them bytes_reader_finished must hold. */
 bool wire_read_page(const struct wire_frame *frame, struct wire_page *ret_page, struct bytes_reader *ret_rows);
 bool wire_read_row(struct bytes_reader *rows, struct wire_row *ret_row);
 bool wire_read_event(struct bytes_reader *rows, struct wire_event *ret_event);

@@ -1,0 +1,265 @@
+/* answer.c - what nodes say. */
+#include <assert.h>
+
+#include "base/cleanup.h"
+#include "wire/internal.h"
+
+/* The shortest row: two texts of one byte with their sizes, three numbers. The shortest event: two empty texts, one byte of kind, five numbers. */
+#define ROW_BYTES_MIN 28
+#define EVENT_BYTES_MIN 44
+
+static void put_i64(struct bytes *out, int64_t value)
+{
+        bytes_put_u64(out, (uint64_t)value);
+}
+
+/* -1 or a time that has passed. */
+static int64_t get_age(struct bytes_reader *reader)
+{
+        int64_t value = (int64_t)bytes_get_u64(reader);
+
+        if (value < -1)
+                reader->bad = true;
+        return value;
+}
+
+static uint64_t get_token(struct bytes_reader *reader)
+{
+        uint64_t token = bytes_get_u64(reader);
+
+        if (token > LIMIT_TOKEN)
+                reader->bad = true;
+        return token;
+}
+
+static enum wire_outcome get_outcome(struct bytes_reader *reader)
+{
+        uint8_t value = bytes_get_u8(reader);
+
+        if (value < WIRE_YES || value > WIRE_REJECTED)
+                reader->bad = true;
+        return (enum wire_outcome)value;
+}
+
+void wire_write_welcome(struct bytes *out, const struct wire_welcome *welcome)
+{
+        size_t frame = wire_frame_begin(out, WIRE_WELCOME, 0);
+
+        bytes_put_u16(out, welcome->version);
+        id128_put(out, welcome->cluster);
+        client_id_put(out, &welcome->client);
+        wire_put_word(out, welcome->node, LIMIT_NODE_NAME_BYTES);
+        wire_frame_end(out, frame, LIMIT_CLIENT_REPLY_BYTES);
+}
+
+bool wire_read_welcome(const struct wire_frame *frame, struct wire_welcome *ret_welcome)
+{
+        struct bytes_reader reader = bytes_reader_of(frame->body, frame->body_size);
+
+        if (frame->type != WIRE_WELCOME || frame->tag != 0)
+                return false;
+        *ret_welcome = (struct wire_welcome){ 0 };
+        ret_welcome->version = bytes_get_u16(&reader);
+        ret_welcome->cluster = id128_get(&reader);
+        client_id_get(&reader, true, &ret_welcome->client);
+        wire_get_node_name(&reader, false, ret_welcome->node);
+        if (ret_welcome->version < WIRE_VERSION_MIN || ret_welcome->version > WIRE_VERSION_MAX)
+                return false;
+        return bytes_reader_finished(&reader);
+}
+
+void wire_write_refusal(struct bytes *out, const struct wire_refusal *refusal)
+{
+        size_t frame = wire_frame_begin(out, WIRE_REFUSAL, 0);
+
+        bytes_put_u8(out, (uint8_t)refusal->code);
+        id128_put(out, refusal->cluster);
+        wire_put_people_text(out, refusal->reason, LIMIT_REASON_BYTES);
+        wire_frame_end(out, frame, LIMIT_CLIENT_REPLY_BYTES);
+}
+
+bool wire_read_refusal(const struct wire_frame *frame, struct wire_refusal *ret_refusal)
+{
+        struct bytes_reader reader = bytes_reader_of(frame->body, frame->body_size);
+        uint8_t code;
+
+        if (frame->type != WIRE_REFUSAL || frame->tag != 0)
+                return false;
+        *ret_refusal = (struct wire_refusal){ 0 };
+        code = bytes_get_u8(&reader);
+        if (code < WIRE_REFUSAL_VERSION || code > WIRE_REFUSAL_STOPPING)
+                return false;
+        ret_refusal->code = (enum wire_refusal_code)code;
+        ret_refusal->cluster = id128_get(&reader);
+        wire_get_people_text(&reader, ret_refusal->reason, sizeof(ret_refusal->reason));
+        return bytes_reader_finished(&reader);
+}
+
+void wire_write_result(struct bytes *out, const struct wire_result *result)
+{
+        size_t frame = wire_frame_begin(out, WIRE_RESULT, result->tag);
+
+        assert(result->token <= LIMIT_TOKEN);
+        assert(result->leader_age_ms >= -1);
+        bytes_put_u8(out, (uint8_t)result->outcome);
+        bytes_put_u64(out, result->token);
+        bytes_put_u64(out, result->index);
+        put_i64(out, result->leader_age_ms);
+        client_id_put(out, &result->owner);
+        wire_put_people_text(out, result->reason, LIMIT_REASON_BYTES);
+        wire_frame_end(out, frame, LIMIT_CLIENT_REPLY_BYTES);
+}
+
+bool wire_read_result(const struct wire_frame *frame, struct wire_result *ret_result)
+{
+        struct bytes_reader reader = bytes_reader_of(frame->body, frame->body_size);
+
+        if (frame->type != WIRE_RESULT)
+                return false;
+        *ret_result = (struct wire_result){ .tag = frame->tag };
+        ret_result->outcome = get_outcome(&reader);
+        ret_result->token = get_token(&reader);
+        ret_result->index = bytes_get_u64(&reader);
+        ret_result->leader_age_ms = get_age(&reader);
+        client_id_get(&reader, true, &ret_result->owner);
+        wire_get_people_text(&reader, ret_result->reason, sizeof(ret_result->reason));
+        return bytes_reader_finished(&reader);
+}
+
+size_t wire_write_page_begin(struct bytes *out, enum wire_type type, const struct wire_page *page)
+{
+        size_t frame = wire_frame_begin(out, type, page->tag);
+
+        assert(type == WIRE_ROWS || type == WIRE_EVENTS);
+        assert(page->count <= LIMIT_PAGE_ROWS);
+        assert(page->leader_age_ms >= -1);
+        assert(page->outcome == WIRE_YES || page->count == 0);
+        bytes_put_u8(out, (uint8_t)page->outcome);
+        bytes_put_u64(out, page->index);
+        put_i64(out, page->leader_age_ms);
+        if (type == WIRE_EVENTS) {
+                bytes_put_u64(out, page->next_after);
+                bytes_put_u64(out, page->log_first);
+        }
+        bytes_put_u8(out, page->more);
+        bytes_put_u16(out, page->count);
+        wire_put_people_text(out, page->reason, LIMIT_REASON_BYTES);
+        return frame;
+}
+
+void wire_write_page_end(struct bytes *out, size_t frame_offset)
+{
+        wire_frame_end(out, frame_offset, LIMIT_CLIENT_REPLY_BYTES);
+}
+
+bool wire_read_page(const struct wire_frame *frame, struct wire_page *ret_page, struct bytes_reader *ret_rows)
+{
+        struct bytes_reader reader = bytes_reader_of(frame->body, frame->body_size);
+        bool events = frame->type == WIRE_EVENTS;
+
+        if (!events && frame->type != WIRE_ROWS)
+                return false;
+        *ret_page = (struct wire_page){ .tag = frame->tag };
+        ret_page->outcome = get_outcome(&reader);
+        ret_page->index = bytes_get_u64(&reader);
+        ret_page->leader_age_ms = get_age(&reader);
+        if (events) {
+                ret_page->next_after = bytes_get_u64(&reader);
+                ret_page->log_first = bytes_get_u64(&reader);
+        }
+        ret_page->more = wire_get_bool(&reader);
+        ret_page->count = bytes_get_u16(&reader);
+        wire_get_people_text(&reader, ret_page->reason, sizeof(ret_page->reason));
+        if (reader.bad || ret_page->count > LIMIT_PAGE_ROWS)
+                return false;
+        if (ret_page->outcome != WIRE_YES && (ret_page->count > 0 || ret_page->more))
+                return false;
+        if (reader.left < (size_t)ret_page->count * (events ? EVENT_BYTES_MIN : ROW_BYTES_MIN))
+                return false;
+        *ret_rows = reader;
+        return ret_page->count > 0 || bytes_reader_finished(&reader);
+}
+
+void wire_write_row(struct bytes *out, const struct wire_row *row)
+{
+        assert(row->token <= LIMIT_TOKEN);
+        lock_name_put(out, &row->lock);
+        client_id_put(out, &row->owner);
+        bytes_put_u64(out, row->token);
+        bytes_put_u64(out, row->held_ms);
+        bytes_put_u64(out, row->since_wall_ms);
+}
+
+bool wire_read_row(struct bytes_reader *rows, struct wire_row *ret_row)
+{
+        lock_name_get(rows, false, &ret_row->lock);
+        client_id_get(rows, false, &ret_row->owner);
+        ret_row->token = get_token(rows);
+        ret_row->held_ms = bytes_get_u64(rows);
+        ret_row->since_wall_ms = bytes_get_u64(rows);
+        return !rows->bad;
+}
+
+void wire_write_event(struct bytes *out, const struct wire_event *event)
+{
+        assert(event->token <= LIMIT_TOKEN);
+        bytes_put_u64(out, event->index);
+        bytes_put_u64(out, event->term);
+        bytes_put_u64(out, event->token);
+        bytes_put_u64(out, event->cluster_ms);
+        bytes_put_u64(out, event->wall_ms);
+        wire_put_word(out, event->kind, sizeof(event->kind) - 1);
+        lock_name_put(out, &event->lock);
+        client_id_put(out, &event->client);
+}
+
+bool wire_read_event(struct bytes_reader *rows, struct wire_event *ret_event)
+{
+        ret_event->index = bytes_get_u64(rows);
+        ret_event->term = bytes_get_u64(rows);
+        ret_event->token = get_token(rows);
+        ret_event->cluster_ms = bytes_get_u64(rows);
+        ret_event->wall_ms = bytes_get_u64(rows);
+        wire_get_word(rows, false, ret_event->kind, sizeof(ret_event->kind));
+        lock_name_get(rows, true, &ret_event->lock);
+        client_id_get(rows, true, &ret_event->client);
+        return !rows->bad;
+}
+
+void wire_write_state(struct bytes *out, const struct wire_state *state)
+{
+        const uint64_t numbers[] = { state->term, state->commit, state->applied, state->log_first, state->log_last, state->locks, state->voters,
+                                     state->members };
+        size_t frame = wire_frame_begin(out, WIRE_STATE, state->tag);
+
+        assert(state->leader_age_ms >= -1);
+        wire_put_word(out, state->node, LIMIT_NODE_NAME_BYTES);
+        wire_put_word(out, state->role, sizeof(state->role) - 1);
+        wire_put_word(out, state->leader, LIMIT_NODE_NAME_BYTES);
+        wire_put_word(out, state->version, sizeof(state->version) - 1);
+        id128_put(out, state->cluster);
+        for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+                bytes_put_u64(out, numbers[i]);
+        put_i64(out, state->leader_age_ms);
+        wire_frame_end(out, frame, LIMIT_CLIENT_REPLY_BYTES);
+}
+
+bool wire_read_state(const struct wire_frame *frame, struct wire_state *ret_state)
+{
+        struct bytes_reader reader = bytes_reader_of(frame->body, frame->body_size);
+        uint64_t *const numbers[] = { &ret_state->term, &ret_state->commit, &ret_state->applied, &ret_state->log_first, &ret_state->log_last,
+                                      &ret_state->locks, &ret_state->voters, &ret_state->members };
+
+        if (frame->type != WIRE_STATE)
+                return false;
+        *ret_state = (struct wire_state){ .tag = frame->tag };
+        wire_get_node_name(&reader, false, ret_state->node);
+        wire_get_word(&reader, false, ret_state->role, sizeof(ret_state->role));
+        wire_get_node_name(&reader, true, ret_state->leader);
+        wire_get_word(&reader, false, ret_state->version, sizeof(ret_state->version));
+        ret_state->cluster = id128_get(&reader);
+        for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+                *numbers[i] = bytes_get_u64(&reader);
+        ret_state->leader_age_ms = get_age(&reader);
+        return bytes_reader_finished(&reader);
+}

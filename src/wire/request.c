@@ -1,0 +1,153 @@
+/* request.c - what clients say. */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "wire/internal.h"
+
+void wire_write_hello(struct bytes *out, const struct wire_hello *hello)
+{
+        size_t frame = wire_frame_begin(out, WIRE_HELLO, 0);
+
+        bytes_put_u16(out, hello->version_min);
+        bytes_put_u16(out, hello->version_max);
+        id128_put(out, hello->cluster);
+        client_id_put(out, &hello->client);
+        bytes_put_u8(out, hello->assign);
+        wire_frame_end(out, frame, LIMIT_CLIENT_REQUEST_BYTES);
+}
+
+bool wire_read_hello(const struct wire_frame *frame, struct wire_hello *ret_hello)
+{
+        struct bytes_reader reader = bytes_reader_of(frame->body, frame->body_size);
+
+        if (frame->type != WIRE_HELLO || frame->tag != 0)
+                return false;
+        *ret_hello = (struct wire_hello){ 0 };
+        ret_hello->version_min = bytes_get_u16(&reader);
+        ret_hello->version_max = bytes_get_u16(&reader);
+        ret_hello->cluster = id128_get(&reader);
+        client_id_get(&reader, true, &ret_hello->client);
+        ret_hello->assign = wire_get_bool(&reader);
+        if (ret_hello->version_min == 0 || ret_hello->version_min > ret_hello->version_max)
+                return false;
+        if (ret_hello->assign && ret_hello->client.size > 0)
+                return false;
+        /* A newer client may say more; what it said so far stays as it is for ever, so that versions can be compared. */
+        if (ret_hello->version_max > WIRE_VERSION_MAX)
+                return !reader.bad;
+        return bytes_reader_finished(&reader);
+}
+
+static void put_change(struct bytes *out, const struct wire_request *request)
+{
+        id128_put(out, request->handle);
+        bytes_put_u64(out, request->seq);
+        client_id_put(out, &request->client);
+        lock_name_put(out, &request->name);
+}
+
+static void put_check(struct bytes *out, const struct wire_request *request)
+{
+        bytes_put_u64(out, request->min_index);
+        lock_name_put(out, &request->name);
+}
+
+static void put_list(struct bytes *out, const struct wire_request *request)
+{
+        bytes_put_u64(out, request->min_index);
+        lock_name_put(out, &request->name);
+        lock_name_put(out, &request->after);
+        bytes_put_u16(out, request->limit);
+}
+
+static void put_history(struct bytes *out, const struct wire_request *request)
+{
+        lock_name_put(out, &request->name);
+        bytes_put_u64(out, request->after_index);
+        bytes_put_u16(out, request->limit);
+}
+
+void wire_write_request(struct bytes *out, const struct wire_request *request)
+{
+        size_t frame = wire_frame_begin(out, request->type, request->tag);
+
+        assert(request->deadline_ms <= LIMIT_DEADLINE_MS);
+        bytes_put_u32(out, request->deadline_ms);
+        switch (request->type) {
+        case WIRE_PREEMPT:
+        case WIRE_RELEASE:
+                put_change(out, request);
+                break;
+        case WIRE_CHECK:
+                put_check(out, request);
+                break;
+        case WIRE_LIST:
+                put_list(out, request);
+                break;
+        case WIRE_HISTORY:
+                put_history(out, request);
+                break;
+        case WIRE_STATUS:
+                break;
+        case WIRE_HELLO:
+        case WIRE_WELCOME:
+        case WIRE_REFUSAL:
+        case WIRE_RESULT:
+        case WIRE_ROWS:
+        case WIRE_EVENTS:
+        case WIRE_STATE:
+                abort();                     /* not a request */
+        }
+        wire_frame_end(out, frame, LIMIT_CLIENT_REQUEST_BYTES);
+}
+
+static void get_limit(struct bytes_reader *reader, struct wire_request *request)
+{
+        request->limit = bytes_get_u16(reader);
+        if (request->limit == 0 || request->limit > LIMIT_PAGE_ROWS)
+                reader->bad = true;
+}
+
+/* False: type is not that of a request. */
+static bool get_request(struct bytes_reader *reader, uint8_t type, struct wire_request *request)
+{
+        switch (type) {
+        case WIRE_PREEMPT:
+        case WIRE_RELEASE:
+                request->handle = id128_get(reader);
+                request->seq = bytes_get_u64(reader);
+                client_id_get(reader, true, &request->client);
+                lock_name_get(reader, false, &request->name);
+                return true;
+        case WIRE_CHECK:
+                request->min_index = bytes_get_u64(reader);
+                lock_name_get(reader, false, &request->name);
+                return true;
+        case WIRE_LIST:
+                request->min_index = bytes_get_u64(reader);
+                lock_name_get(reader, true, &request->name);
+                lock_name_get(reader, true, &request->after);
+                get_limit(reader, request);
+                return true;
+        case WIRE_HISTORY:
+                lock_name_get(reader, true, &request->name);
+                request->after_index = bytes_get_u64(reader);
+                get_limit(reader, request);
+                return true;
+        case WIRE_STATUS:
+                return true;
+        default:
+                return false;
+        }
+}
+
+bool wire_read_request(const struct wire_frame *frame, struct wire_request *ret_request)
+{
+        struct bytes_reader reader = bytes_reader_of(frame->body, frame->body_size);
+
+        *ret_request = (struct wire_request){ .type = frame->type, .tag = frame->tag };
+        ret_request->deadline_ms = bytes_get_u32(&reader);
+        if (ret_request->deadline_ms > LIMIT_DEADLINE_MS)
+                return false;
+        return get_request(&reader, frame->type, ret_request) && bytes_reader_finished(&reader);
+}
