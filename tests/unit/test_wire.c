@@ -1,0 +1,723 @@
+/* The client protocol as bytes: what is written is read again, and nothing else is. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/random.h"
+#include "wire/wire.h"
+
+typedef bool (*frame_reader)(const struct wire_frame *frame);
+
+static struct bytes out;
+
+static void clear_out(void)
+{
+        bytes_done(&out);
+}
+
+static struct client_id client_of(const char *text)
+{
+        struct client_id id = { 0 };
+
+        ck_assert(client_id_set(&id, text, strlen(text)));
+        return id;
+}
+
+static struct lock_name name_of(const char *text)
+{
+        struct lock_name name = { 0 };
+
+        ck_assert(lock_name_set(&name, text, strlen(text)));
+        return name;
+}
+
+static struct wire_frame only_frame(void)
+{
+        struct wire_frame frame;
+
+        ck_assert_int_eq(wire_frame_parse(out.data, out.size, LIMIT_CLIENT_REPLY_BYTES, &frame), WIRE_FRAME_READY);
+        ck_assert_uint_eq(frame.total, out.size);
+        return frame;
+}
+
+/* The readers in one shape; pages with their rows. */
+static bool reads_hello(const struct wire_frame *frame)
+{
+        struct wire_hello hello;
+
+        return wire_read_hello(frame, &hello);
+}
+
+static bool reads_welcome(const struct wire_frame *frame)
+{
+        struct wire_welcome welcome;
+
+        return wire_read_welcome(frame, &welcome);
+}
+
+static bool reads_refusal(const struct wire_frame *frame)
+{
+        struct wire_refusal refusal;
+
+        return wire_read_refusal(frame, &refusal);
+}
+
+static bool reads_request(const struct wire_frame *frame)
+{
+        struct wire_request request;
+
+        return wire_read_request(frame, &request);
+}
+
+static bool reads_result(const struct wire_frame *frame)
+{
+        struct wire_result result;
+
+        return wire_read_result(frame, &result);
+}
+
+static bool reads_state(const struct wire_frame *frame)
+{
+        struct wire_state state;
+
+        return wire_read_state(frame, &state);
+}
+
+static bool reads_page(const struct wire_frame *frame)
+{
+        struct wire_page page;
+        struct bytes_reader rows;
+
+        if (!wire_read_page(frame, &page, &rows))
+                return false;
+        for (unsigned i = 0; i < page.count; i++) {
+                struct wire_row row;
+                struct wire_event event;
+
+                if (frame->type == WIRE_ROWS ? !wire_read_row(&rows, &row) : !wire_read_event(&rows, &event))
+                        return false;
+        }
+        return bytes_reader_finished(&rows);
+}
+
+/* The frame in out is read; shorter by any count, or longer by one byte, it is not. The
+ * copies end where the body ends, so that a sanitizer sees every step beyond. */
+static void expect_exact(frame_reader reads)
+{
+        struct wire_frame frame = only_frame();
+
+        for (size_t size = 0; size <= frame.body_size + 1; size++) {
+                _cleanup_free_ uint8_t *body = calloc(1, size + 1);
+                struct wire_frame cut = frame;
+
+                memcpy(body, frame.body, MIN(size, frame.body_size));
+                body = realloc(body, size ? size : 1);
+                cut.body = body;
+                cut.body_size = size;
+                ck_assert_msg(reads(&cut) == (size == frame.body_size), "body of %zu bytes where %zu are right", size, frame.body_size);
+        }
+}
+
+/* Of all types only the frame's own may be read by reads. */
+static void expect_types(frame_reader reads, const uint8_t *right, size_t count)
+{
+        struct wire_frame frame = only_frame();
+
+        for (unsigned type = 0; type < 256; type++) {
+                bool expected = false;
+
+                for (size_t i = 0; i < count; i++)
+                        expected = expected || right[i] == type;
+                frame.type = (uint8_t)type;
+                if (!expected)
+                        ck_assert_msg(!reads(&frame), "type %u", type);
+        }
+}
+
+/* Body byte at set to value: refused. */
+static void expect_refused_with(frame_reader reads, size_t at, uint8_t value)
+{
+        struct wire_frame frame = only_frame();
+        uint8_t kept = out.data[WIRE_HEADER_BYTES + at];
+
+        ck_assert(reads(&frame));
+        out.data[WIRE_HEADER_BYTES + at] = value;
+        ck_assert_msg(!reads(&frame), "byte %zu = %u", at, value);
+        out.data[WIRE_HEADER_BYTES + at] = kept;
+}
+
+/* --- frames --- */
+
+START_TEST(frame_is_taken_only_when_it_is_whole)
+{
+        struct wire_frame frame;
+        struct wire_request request = { .type = WIRE_STATUS, .tag = 0x0102030405060708, .deadline_ms = 5 };
+
+        wire_write_request(&out, &request);
+        wire_write_request(&out, &request);
+        ck_assert_uint_eq(out.size, 2 * (WIRE_HEADER_BYTES + 4));
+        for (size_t size = 0; size < WIRE_HEADER_BYTES + 4; size++)
+                ck_assert_int_eq(wire_frame_parse(out.data, size, LIMIT_CLIENT_REQUEST_BYTES, &frame), WIRE_FRAME_INCOMPLETE);
+        ck_assert_int_eq(wire_frame_parse(out.data, out.size, LIMIT_CLIENT_REQUEST_BYTES, &frame), WIRE_FRAME_READY);
+        ck_assert_uint_eq(frame.type, WIRE_STATUS);
+        ck_assert_uint_eq(frame.tag, 0x0102030405060708);
+        ck_assert_uint_eq(frame.body_size, 4);
+        ck_assert_uint_eq(frame.total, WIRE_HEADER_BYTES + 4);
+}
+END_TEST
+
+START_TEST(frame_layout_is_little_endian_and_fixed)
+{
+        static const uint8_t expected[] = { 13, 0, 0, 0, 7, 8, 7, 6, 5, 4, 3, 2, 1, 0x10, 0x27, 0, 0 };
+
+        wire_write_request(&out, &(struct wire_request){ .type = WIRE_STATUS, .tag = 0x0102030405060708, .deadline_ms = 10000 });
+        ck_assert_uint_eq(out.size, sizeof(expected));
+        ck_assert_mem_eq(out.data, expected, sizeof(expected));
+}
+END_TEST
+
+START_TEST(frame_that_is_too_long_is_known_by_its_length_alone)
+{
+        struct wire_frame frame;
+        uint8_t head[4] = { 0 };
+
+        for (unsigned shift = 0; shift < 32; shift++) {
+                uint32_t length = UINT32_C(1) << shift;
+
+                for (unsigned i = 0; i < 4; i++)
+                        head[i] = (uint8_t)(length >> (8 * i));
+                ck_assert_int_eq(wire_frame_parse(head, 4, 4096, &frame),
+                                 length < 9 ? WIRE_FRAME_MALFORMED : length > 4092 ? WIRE_FRAME_TOO_LONG : WIRE_FRAME_INCOMPLETE);
+        }
+        memcpy(head, "\xff\xff\xff\xff", 4);
+        ck_assert_int_eq(wire_frame_parse(head, 4, 4096, &frame), WIRE_FRAME_TOO_LONG);
+        memcpy(head, "\xfc\x0f\0\0", 4);
+        ck_assert_int_eq(wire_frame_parse(head, 4, 4096, &frame), WIRE_FRAME_INCOMPLETE);
+        memcpy(head, "\xfd\x0f\0\0", 4);
+        ck_assert_int_eq(wire_frame_parse(head, 4, 4096, &frame), WIRE_FRAME_TOO_LONG);
+}
+END_TEST
+
+START_TEST(frame_shorter_than_type_and_tag_is_malformed)
+{
+        struct wire_frame frame;
+
+        for (uint8_t length = 0; length < 9; length++)
+                ck_assert_int_eq(wire_frame_parse((const uint8_t[]){ length, 0, 0, 0 }, 4, 4096, &frame), WIRE_FRAME_MALFORMED);
+}
+END_TEST
+
+/* --- client to node --- */
+
+START_TEST(hello_is_read_as_written)
+{
+        struct wire_hello hello = { .version_min = 1, .version_max = 1, .cluster = id128_random(), .client = client_of("backup@host") }, seen;
+        struct wire_frame frame;
+
+        wire_write_hello(&out, &hello);
+        frame = only_frame();
+        ck_assert(wire_read_hello(&frame, &seen));
+        ck_assert_uint_eq(seen.version_min, 1);
+        ck_assert_uint_eq(seen.version_max, 1);
+        ck_assert(id128_equal(seen.cluster, hello.cluster));
+        ck_assert_str_eq(seen.client.text, "backup@host");
+        ck_assert(!seen.assign);
+        expect_exact(reads_hello);
+        expect_types(reads_hello, (const uint8_t[]){ WIRE_HELLO }, 1);
+        expect_refused_with(reads_hello, out.size - WIRE_HEADER_BYTES - 1, 2);        /* neither yes nor no */
+        expect_refused_with(reads_hello, out.size - WIRE_HEADER_BYTES - 1, 1);        /* an id, and wants one */
+        expect_refused_with(reads_hello, 0, 0);                                       /* version 0 */
+        expect_refused_with(reads_hello, 0, 2);                                       /* a range that is none */
+        expect_refused_with(reads_hello, 21, ' ');                                    /* no client id has spaces */
+        expect_refused_with(reads_hello, 21, '\n');
+        expect_refused_with(reads_hello, 20, 65);
+        out.data[5] = 1;                                                              /* a hello has no tag */
+        frame = only_frame();
+        ck_assert(!wire_read_hello(&frame, &seen));
+}
+END_TEST
+
+START_TEST(hello_may_ask_for_an_id)
+{
+        struct wire_hello hello = { .version_min = 1, .version_max = 1, .assign = true }, seen;
+        struct wire_frame frame;
+
+        wire_write_hello(&out, &hello);
+        frame = only_frame();
+        ck_assert(wire_read_hello(&frame, &seen));
+        ck_assert(seen.assign);
+        ck_assert_uint_eq(seen.client.size, 0);
+        expect_exact(reads_hello);
+}
+END_TEST
+
+START_TEST(hello_of_a_newer_client_may_be_longer)
+{
+        struct wire_hello hello = { .version_min = 1, .version_max = WIRE_VERSION_MAX + 1 }, seen;
+        struct wire_frame frame;
+
+        wire_write_hello(&out, &hello);
+        bytes_put(&out, "more to say", 11);
+        bytes_set_u32(&out, 0, (uint32_t)out.size - 4);
+        frame = only_frame();
+        ck_assert(wire_read_hello(&frame, &seen));
+        ck_assert_uint_eq(seen.version_max, WIRE_VERSION_MAX + 1);
+}
+END_TEST
+
+static struct wire_request change_of(enum wire_type type)
+{
+        return (struct wire_request){ .type = type, .tag = 7, .deadline_ms = 1000, .handle = id128_random(), .seq = 3,
+                                      .client = client_of("c"), .name = name_of("db/backup") };
+}
+
+static struct wire_request read_back(void)
+{
+        struct wire_frame frame = only_frame();
+        struct wire_request seen;
+
+        ck_assert(wire_read_request(&frame, &seen));
+        return seen;
+}
+
+START_TEST(changes_are_read_as_written)
+{
+        struct wire_request request = change_of(_i == 0 ? WIRE_PREEMPT : WIRE_RELEASE), seen;
+
+        wire_write_request(&out, &request);
+        seen = read_back();
+        ck_assert_int_eq(seen.type, request.type);
+        ck_assert_uint_eq(seen.tag, 7);
+        ck_assert_uint_eq(seen.deadline_ms, 1000);
+        ck_assert(id128_equal(seen.handle, request.handle));
+        ck_assert_uint_eq(seen.seq, 3);
+        ck_assert_str_eq(seen.client.text, "c");
+        ck_assert_str_eq(seen.name.text, "db/backup");
+        ck_assert_uint_eq(seen.limit, 0);
+        expect_exact(reads_request);
+        expect_refused_with(reads_request, 3, 0x80);              /* patience of 24 days */
+        expect_refused_with(reads_request, 28, 0);                /* without a client the c belongs to the name */
+        expect_refused_with(reads_request, 31, 0);                /* a zero in the name */
+        expect_refused_with(reads_request, 31, 0x1b);
+        expect_refused_with(reads_request, 31, 0x7f);
+        expect_refused_with(reads_request, 31, 0x80);             /* a continuation without a start */
+        expect_refused_with(reads_request, 31, 0xff);
+        expect_refused_with(reads_request, 30, 0);
+}
+END_TEST
+
+START_TEST(check_is_read_as_written)
+{
+        struct wire_request request = { .type = WIRE_CHECK, .tag = 1, .min_index = UINT64_MAX, .name = name_of("ä") }, seen;
+
+        wire_write_request(&out, &request);
+        seen = read_back();
+        ck_assert_uint_eq(seen.min_index, UINT64_MAX);
+        ck_assert_str_eq(seen.name.text, "ä");
+        expect_exact(reads_request);
+        expect_types(reads_request, (const uint8_t[]){ WIRE_CHECK }, 1);
+}
+END_TEST
+
+START_TEST(list_is_read_as_written)
+{
+        struct wire_request request = { .type = WIRE_LIST, .min_index = 9, .after = name_of("db/a"), .limit = LIMIT_PAGE_ROWS }, seen;
+
+        wire_write_request(&out, &request);
+        seen = read_back();
+        ck_assert_uint_eq(seen.name.size, 0);
+        ck_assert_str_eq(seen.after.text, "db/a");
+        ck_assert_uint_eq(seen.limit, LIMIT_PAGE_ROWS);
+        ck_assert_uint_eq(seen.min_index, 9);
+        expect_exact(reads_request);
+        expect_refused_with(reads_request, 18, 0xe9);             /* 1001 rows */
+        bytes_clear(&out);
+        request.limit = 0;
+        wire_write_request(&out, &request);
+        ck_assert(!reads_request(&(struct wire_frame){ .type = WIRE_LIST, .body = out.data + 13, .body_size = out.size - 13 }));
+}
+END_TEST
+
+START_TEST(history_is_read_as_written)
+{
+        struct wire_request request = { .type = WIRE_HISTORY, .name = name_of("x"), .after_index = 12, .limit = 1 }, seen;
+
+        wire_write_request(&out, &request);
+        seen = read_back();
+        ck_assert_str_eq(seen.name.text, "x");
+        ck_assert_uint_eq(seen.after_index, 12);
+        ck_assert_uint_eq(seen.limit, 1);
+        expect_exact(reads_request);
+}
+END_TEST
+
+START_TEST(status_has_nothing_but_a_deadline)
+{
+        wire_write_request(&out, &(struct wire_request){ .type = WIRE_STATUS, .deadline_ms = LIMIT_DEADLINE_MS });
+        ck_assert_uint_eq(read_back().deadline_ms, LIMIT_DEADLINE_MS);
+        expect_exact(reads_request);
+        expect_types(reads_request, (const uint8_t[]){ WIRE_STATUS }, 1);
+}
+END_TEST
+
+START_TEST(longest_request_fits_its_limit)
+{
+        struct wire_request request = { .type = WIRE_LIST, .limit = 1 };
+        char text[LIMIT_LOCK_NAME_BYTES];
+
+        memset(text, 'n', sizeof(text));
+        ck_assert(lock_name_set(&request.name, text, sizeof(text)));
+        ck_assert(lock_name_set(&request.after, text, sizeof(text)));
+        wire_write_request(&out, &request);
+        ck_assert_uint_le(out.size, LIMIT_CLIENT_REQUEST_BYTES);
+        ck_assert_uint_eq(read_back().after.size, LIMIT_LOCK_NAME_BYTES);
+}
+END_TEST
+
+/* --- node to client --- */
+
+START_TEST(welcome_is_read_as_written)
+{
+        struct wire_welcome welcome = { .version = 1, .cluster = id128_random(), .client = client_of("me"), .node = "follower-1" }, seen;
+        struct wire_frame frame;
+
+        wire_write_welcome(&out, &welcome);
+        frame = only_frame();
+        ck_assert(wire_read_welcome(&frame, &seen));
+        ck_assert_uint_eq(seen.version, 1);
+        ck_assert(id128_equal(seen.cluster, welcome.cluster));
+        ck_assert_str_eq(seen.client.text, "me");
+        ck_assert_str_eq(seen.node, "follower-1");
+        expect_exact(reads_welcome);
+        expect_types(reads_welcome, (const uint8_t[]){ WIRE_WELCOME }, 1);
+        expect_refused_with(reads_welcome, 0, 0);
+        expect_refused_with(reads_welcome, 0, WIRE_VERSION_MAX + 1);
+        expect_refused_with(reads_welcome, 22, 0x1b);             /* an escape in the node's name */
+        expect_refused_with(reads_welcome, 22, ' ');
+}
+END_TEST
+
+START_TEST(refusal_is_read_as_written)
+{
+        struct wire_refusal refusal = { .code = WIRE_REFUSAL_STOPPING, .cluster = id128_random(), .reason = "this node is stopping" }, seen;
+        struct wire_frame frame;
+
+        wire_write_refusal(&out, &refusal);
+        frame = only_frame();
+        ck_assert(wire_read_refusal(&frame, &seen));
+        ck_assert_int_eq(seen.code, WIRE_REFUSAL_STOPPING);
+        ck_assert(id128_equal(seen.cluster, refusal.cluster));
+        ck_assert_str_eq(seen.reason, refusal.reason);
+        expect_exact(reads_refusal);
+        expect_types(reads_refusal, (const uint8_t[]){ WIRE_REFUSAL }, 1);
+        expect_refused_with(reads_refusal, 0, 0);
+        expect_refused_with(reads_refusal, 0, 6);
+        expect_refused_with(reads_refusal, 18, 0x9b);
+        expect_refused_with(reads_refusal, 18, '\n');
+}
+END_TEST
+
+START_TEST(result_is_read_as_written)
+{
+        struct wire_result result = { .tag = 77, .outcome = WIRE_NO, .token = LIMIT_TOKEN, .index = 12, .leader_age_ms = -1,
+                                      .owner = client_of("other"), .reason = "held" }, seen;
+        struct wire_frame frame;
+
+        wire_write_result(&out, &result);
+        frame = only_frame();
+        ck_assert(wire_read_result(&frame, &seen));
+        ck_assert_uint_eq(seen.tag, 77);
+        ck_assert_int_eq(seen.outcome, WIRE_NO);
+        ck_assert_uint_eq(seen.token, LIMIT_TOKEN);
+        ck_assert_uint_eq(seen.index, 12);
+        ck_assert_int_eq(seen.leader_age_ms, -1);
+        ck_assert_str_eq(seen.owner.text, "other");
+        ck_assert_str_eq(seen.reason, "held");
+        expect_exact(reads_result);
+        expect_types(reads_result, (const uint8_t[]){ WIRE_RESULT }, 1);
+        expect_refused_with(reads_result, 0, 0);
+        expect_refused_with(reads_result, 0, 5);
+        expect_refused_with(reads_result, 8, 0xff);               /* a token that JSON could not hold */
+        expect_refused_with(reads_result, 17, 0xfe);              /* -2 ms ago */
+        expect_refused_with(reads_result, 26, 0x1b);
+}
+END_TEST
+
+START_TEST(reason_that_is_not_clean_is_written_clean)
+{
+        struct wire_result result = { .outcome = WIRE_REJECTED, .reason = "a\033[2J\xff" "b" }, seen;
+        struct wire_frame frame;
+
+        wire_write_result(&out, &result);
+        frame = only_frame();
+        ck_assert(wire_read_result(&frame, &seen));
+        ck_assert_str_eq(seen.reason, "a?[2J?b");
+}
+END_TEST
+
+START_TEST(reason_cut_in_the_middle_of_a_letter_is_written_clean)
+{
+        struct wire_result result = { .outcome = WIRE_REJECTED }, seen;
+        struct wire_frame frame;
+
+        memset(result.reason, 'x', LIMIT_REASON_BYTES - 1);
+        result.reason[LIMIT_REASON_BYTES - 1] = (char)0xc3;
+        wire_write_result(&out, &result);
+        frame = only_frame();
+        ck_assert(wire_read_result(&frame, &seen));
+        ck_assert_uint_eq(strlen(seen.reason), LIMIT_REASON_BYTES);
+        ck_assert_int_eq(seen.reason[LIMIT_REASON_BYTES - 1], '?');
+}
+END_TEST
+
+static void write_rows(unsigned count)
+{
+        struct wire_page page = { .tag = 5, .outcome = WIRE_YES, .index = 40, .leader_age_ms = 3, .more = true, .count = (uint16_t)count };
+        struct wire_row row = { .owner = client_of("owner"), .held_ms = 6, .since_wall_ms = 1700000000000 };
+        size_t frame = wire_write_page_begin(&out, WIRE_ROWS, &page);
+
+        for (unsigned i = 0; i < count; i++) {
+                char text[32];
+
+                (void)snprintf(text, sizeof(text), "lock-%u", i);
+                row.lock = name_of(text);
+                row.token = i + 1;
+                wire_write_row(&out, &row);
+        }
+        wire_write_page_end(&out, frame);
+}
+
+START_TEST(rows_are_read_as_written)
+{
+        struct wire_frame frame;
+        struct wire_page page;
+        struct bytes_reader rows;
+        struct wire_row row;
+
+        write_rows(3);
+        frame = only_frame();
+        ck_assert(wire_read_page(&frame, &page, &rows));
+        ck_assert_uint_eq(page.tag, 5);
+        ck_assert_uint_eq(page.index, 40);
+        ck_assert_int_eq(page.leader_age_ms, 3);
+        ck_assert(page.more);
+        ck_assert_uint_eq(page.count, 3);
+        for (unsigned i = 0; i < 3; i++) {
+                ck_assert(wire_read_row(&rows, &row));
+                ck_assert_uint_eq(row.lock.size, 6);
+                ck_assert_uint_eq(row.token, i + 1);
+                ck_assert_uint_eq(row.held_ms, 6);
+                ck_assert_uint_eq(row.since_wall_ms, 1700000000000);
+                ck_assert_str_eq(row.owner.text, "owner");
+        }
+        ck_assert(bytes_reader_finished(&rows));
+        ck_assert(!wire_read_row(&rows, &row));
+        expect_exact(reads_page);
+        expect_types(reads_page, (const uint8_t[]){ WIRE_ROWS }, 1);
+        expect_refused_with(reads_page, 0, WIRE_UNKNOWN);         /* rows that rest on nothing */
+        expect_refused_with(reads_page, 17, 2);
+        expect_refused_with(reads_page, 18, 2);                   /* fewer, or more rows than there are */
+        expect_refused_with(reads_page, 18, 4);
+        expect_refused_with(reads_page, 19, 0xff);
+        expect_refused_with(reads_page, 21, 0);                   /* a row without a name */
+}
+END_TEST
+
+START_TEST(empty_page_is_read_as_written)
+{
+        write_rows(0);
+        expect_exact(reads_page);
+}
+END_TEST
+
+static void write_events(unsigned count)
+{
+        struct wire_page page = { .tag = 6, .outcome = WIRE_YES, .index = 40, .leader_age_ms = -1, .next_after = 12, .log_first = 3, .count = (uint16_t)count };
+        struct wire_event event = { .term = 2, .cluster_ms = 9, .wall_ms = 10, .kind = "preempt", .lock = name_of("db"), .client = client_of("me"), .token = 10 };
+        size_t frame = wire_write_page_begin(&out, WIRE_EVENTS, &page);
+
+        for (unsigned i = 0; i < count; i++) {
+                event.index = 10 + i;
+                wire_write_event(&out, &event);
+        }
+        wire_write_page_end(&out, frame);
+}
+
+START_TEST(events_are_read_as_written)
+{
+        struct wire_frame frame;
+        struct wire_page page;
+        struct bytes_reader rows;
+        struct wire_event event;
+
+        write_events(2);
+        frame = only_frame();
+        ck_assert(wire_read_page(&frame, &page, &rows));
+        ck_assert_uint_eq(page.next_after, 12);
+        ck_assert_uint_eq(page.log_first, 3);
+        ck_assert(wire_read_event(&rows, &event));
+        ck_assert(wire_read_event(&rows, &event));
+        ck_assert_uint_eq(event.index, 11);
+        ck_assert_uint_eq(event.term, 2);
+        ck_assert_str_eq(event.kind, "preempt");
+        ck_assert_str_eq(event.lock.text, "db");
+        ck_assert_str_eq(event.client.text, "me");
+        ck_assert_uint_eq(event.token, 10);
+        ck_assert_uint_eq(event.cluster_ms, 9);
+        ck_assert_uint_eq(event.wall_ms, 10);
+        expect_exact(reads_page);
+        expect_types(reads_page, (const uint8_t[]){ WIRE_EVENTS }, 1);
+        expect_refused_with(reads_page, 77, 0);                   /* a kind without a name: what follows is shifted */
+        expect_refused_with(reads_page, 78, 0x1b);
+}
+END_TEST
+
+START_TEST(largest_pages_fit_their_limit)
+{
+        struct wire_page page = { .outcome = WIRE_YES, .count = LIMIT_PAGE_ROWS };
+        struct wire_event event = { .kind = "configuration12" };
+        struct wire_row row = { 0 };
+        char text[LIMIT_LOCK_NAME_BYTES];
+        size_t frame;
+
+        memset(text, 'n', sizeof(text));
+        ck_assert(lock_name_set(&row.lock, text, LIMIT_LOCK_NAME_BYTES));
+        ck_assert(client_id_set(&row.owner, text, LIMIT_CLIENT_ID_BYTES));
+        event.lock = row.lock;
+        event.client = row.owner;
+        frame = wire_write_page_begin(&out, WIRE_ROWS, &page);
+        for (unsigned i = 0; i < LIMIT_PAGE_ROWS; i++)
+                wire_write_row(&out, &row);
+        wire_write_page_end(&out, frame);
+        ck_assert(reads_page(&(struct wire_frame){ .type = WIRE_ROWS, .body = out.data + 13, .body_size = out.size - 13 }));
+        bytes_clear(&out);
+        frame = wire_write_page_begin(&out, WIRE_EVENTS, &page);
+        for (unsigned i = 0; i < LIMIT_PAGE_ROWS; i++)
+                wire_write_event(&out, &event);
+        wire_write_page_end(&out, frame);
+        ck_assert(reads_page(&(struct wire_frame){ .type = WIRE_EVENTS, .body = out.data + 13, .body_size = out.size - 13 }));
+}
+END_TEST
+
+START_TEST(state_is_read_as_written)
+{
+        struct wire_state state = { .tag = 9, .node = "leader", .role = "leader", .leader = "leader", .version = "1.0.0", .cluster = id128_random(),
+                                    .term = 1, .commit = 2, .applied = 3, .log_first = 4, .log_last = 5, .locks = 6, .voters = 7, .members = 8 }, seen;
+        struct wire_frame frame;
+
+        wire_write_state(&out, &state);
+        frame = only_frame();
+        ck_assert(wire_read_state(&frame, &seen));
+        ck_assert_uint_eq(seen.tag, 9);
+        ck_assert_str_eq(seen.node, "leader");
+        ck_assert_str_eq(seen.role, "leader");
+        ck_assert_str_eq(seen.leader, "leader");
+        ck_assert_str_eq(seen.version, "1.0.0");
+        ck_assert(id128_equal(seen.cluster, state.cluster));
+        ck_assert_uint_eq(seen.term, 1);
+        ck_assert_uint_eq(seen.commit, 2);
+        ck_assert_uint_eq(seen.applied, 3);
+        ck_assert_uint_eq(seen.log_first, 4);
+        ck_assert_uint_eq(seen.log_last, 5);
+        ck_assert_uint_eq(seen.locks, 6);
+        ck_assert_uint_eq(seen.voters, 7);
+        ck_assert_uint_eq(seen.members, 8);
+        ck_assert_int_eq(seen.leader_age_ms, 0);
+        expect_exact(reads_state);
+        expect_types(reads_state, (const uint8_t[]){ WIRE_STATE }, 1);
+        expect_refused_with(reads_state, 1, 0x1b);
+        expect_refused_with(reads_state, 8, 0x1b);
+        expect_refused_with(reads_state, 15, 0x1b);
+        expect_refused_with(reads_state, 0, 255);
+}
+END_TEST
+
+START_TEST(state_without_a_leader_is_read_as_written)
+{
+        struct wire_state state = { .node = "n", .role = "joining", .version = "1", .leader_age_ms = -1 };
+
+        wire_write_state(&out, &state);
+        expect_exact(reads_state);
+}
+END_TEST
+
+START_TEST(any_flipped_bit_is_refused_or_read_within_bounds)
+{
+        static const frame_reader readers[] = { reads_hello, reads_welcome, reads_refusal, reads_request, reads_result, reads_page, reads_state };
+        struct wire_frame frame;
+
+        write_events(2);
+        write_rows(2);
+        wire_write_request(&out, &(struct wire_request){ .type = WIRE_HISTORY, .name = name_of("x"), .limit = 1 });
+        for (size_t offset = 0; offset < out.size; offset += frame.total) {
+                ck_assert_int_eq(wire_frame_parse(out.data + offset, out.size - offset, LIMIT_CLIENT_REPLY_BYTES, &frame), WIRE_FRAME_READY);
+                for (size_t bit = 0; bit < frame.body_size * 8; bit++) {
+                        _cleanup_free_ uint8_t *body = malloc(frame.body_size);
+                        struct wire_frame flipped = frame;
+
+                        memcpy(body, frame.body, frame.body_size);
+                        body[bit / 8] ^= (uint8_t)(1 << (bit % 8));
+                        flipped.body = body;
+                        for (size_t i = 0; i < ARRAY_SIZE(readers); i++)
+                                (void)readers[i](&flipped);
+                }
+        }
+}
+END_TEST
+
+static TCase *add_case(Suite *s, const char *name)
+{
+        TCase *c = tcase_create(name);
+
+        tcase_add_checked_fixture(c, NULL, clear_out);
+        suite_add_tcase(s, c);
+        return c;
+}
+
+static Suite *suite(void)
+{
+        Suite *s = suite_create("wire");
+        TCase *c;
+
+        c = add_case(s, "frames");
+        tcase_add_test(c, frame_is_taken_only_when_it_is_whole);
+        tcase_add_test(c, frame_layout_is_little_endian_and_fixed);
+        tcase_add_test(c, frame_that_is_too_long_is_known_by_its_length_alone);
+        tcase_add_test(c, frame_shorter_than_type_and_tag_is_malformed);
+        c = add_case(s, "client to node");
+        tcase_add_test(c, hello_is_read_as_written);
+        tcase_add_test(c, hello_may_ask_for_an_id);
+        tcase_add_test(c, hello_of_a_newer_client_may_be_longer);
+        tcase_add_loop_test(c, changes_are_read_as_written, 0, 2);
+        tcase_add_test(c, check_is_read_as_written);
+        tcase_add_test(c, list_is_read_as_written);
+        tcase_add_test(c, history_is_read_as_written);
+        tcase_add_test(c, status_has_nothing_but_a_deadline);
+        tcase_add_test(c, longest_request_fits_its_limit);
+        c = add_case(s, "node to client");
+        tcase_add_test(c, welcome_is_read_as_written);
+        tcase_add_test(c, refusal_is_read_as_written);
+        tcase_add_test(c, result_is_read_as_written);
+        tcase_add_test(c, reason_that_is_not_clean_is_written_clean);
+        tcase_add_test(c, reason_cut_in_the_middle_of_a_letter_is_written_clean);
+        tcase_add_test(c, rows_are_read_as_written);
+        tcase_add_test(c, empty_page_is_read_as_written);
+        tcase_add_test(c, events_are_read_as_written);
+        tcase_add_test(c, largest_pages_fit_their_limit);
+        tcase_add_test(c, state_is_read_as_written);
+        tcase_add_test(c, state_without_a_leader_is_read_as_written);
+        tcase_add_test(c, any_flipped_bit_is_refused_or_read_within_bounds);
+        return s;
+}
+
+int main(void)
+{
+        SRunner *runner = srunner_create(suite());
+        int failed;
+
+        srunner_run_all(runner, CK_ENV);
+        failed = srunner_ntests_failed(runner);
+        srunner_free(runner);
+        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
