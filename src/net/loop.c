@@ -7,8 +7,11 @@
 
 #include "base/alloc.h"
 
-/* After the sockets, before nothing. */
+/* After the sockets, before nothing ... */
 #define TURN_PRIORITY 10
+/* ... unless it was wanted so many times: busy sockets must not keep it from coming. */
+#define TURN_PATIENCE 64
+#define TURN_PRIORITY_OVERDUE (-10)
 
 struct loop {
         sd_event *event;
@@ -18,6 +21,7 @@ struct loop_source {
         sd_event_source *source;
         loop_handler handler;
         void *context;
+        unsigned wanted;                     /* turns: since the last one */
 };
 
 int loop_new(struct loop **ret_loop)
@@ -133,9 +137,11 @@ int loop_add_signal(struct loop *loop, int signal, loop_handler handler, void *c
 
 static int on_turn(sd_event_source *event_source, void *data)
 {
-        const struct loop_source *source = data;
+        struct loop_source *source = data;
 
-        (void)event_source;
+        if (source->wanted >= TURN_PATIENCE)
+                (void)sd_event_source_set_priority(event_source, TURN_PRIORITY);
+        source->wanted = 0;
         source->handler(source->context, 0);
         return 0;
 }
@@ -154,7 +160,10 @@ int loop_add_turn(struct loop *loop, loop_handler handler, void *context, struct
 
 void loop_want_turn(struct loop_source *source)
 {
-        (void)sd_event_source_set_enabled(source->source, SD_EVENT_ONESHOT);
+        if (source->wanted++ == 0)
+                (void)sd_event_source_set_enabled(source->source, SD_EVENT_ONESHOT);
+        else if (source->wanted == TURN_PATIENCE)
+                (void)sd_event_source_set_priority(source->source, TURN_PRIORITY_OVERDUE);
 }
 
 struct loop_source *loop_source_free(struct loop_source *source)

@@ -25,7 +25,7 @@ int loop_add_timer(struct loop *loop, loop_handler handler, void *context, struc
 void loop_timer_set(struct loop_source *source, uint64_t at_ms);
 /* Blocks the signal for this thread and those made later. */
 int loop_add_signal(struct loop *loop, int signal, loop_handler handler, void *context, struct loop_source **ret_source);
-/* Called when nothing else is ready, after loop_want_turn. */
+/* Called after loop_want_turn when nothing else is ready, or when it was wanted often. */
 int loop_add_turn(struct loop *loop, loop_handler handler, void *context, struct loop_source **ret_source);
 void loop_want_turn(struct loop_source *source);
 /* Accepts NULL; returns NULL. May be called from the source's own handler. */

@@ -237,6 +237,9 @@ static void on_hello(struct peer_link *link, const struct peer_hello *hello)
         struct peer_hub *hub = link->hub;
         const char *reason = check_hello(hub, hello);
 
+        /* It may have dialled the node that was at this address before: a cluster is alive all the same. */
+        if (!reason && hello->node != 0 && hub->self.node == 0)
+                hub->handler.met_cluster(hub->handler.context, hello, link->host);
         if (!reason && hello->expects != 0 && hello->expects != hub->self.node)
                 reason = "this address belongs to another node now";
         if (reason) {
@@ -251,8 +254,6 @@ static void on_hello(struct peer_link *link, const struct peer_hello *hello)
         }
         link->state = LINK_GUEST;
         link->give_up_ms = hub->now + 30000;
-        if (hello->node != 0)
-                hub->handler.met_cluster(hub->handler.context, hello, link->host);
 }
 
 static void on_welcome(struct peer_link *link, const struct peer_hello *welcome)

@@ -1,0 +1,103 @@
+/* daemon.h - one node: the pure replica wired to disk, peers and clients. */
+#pragma once
+
+#include <sys/queue.h>
+
+#include "config/config.h"
+#include "net/listen.h"
+#include "net/loop.h"
+#include "peer/hub.h"
+#include "replica/replica.h"
+#include "store/store.h"
+
+struct session_table;
+
+/* Where a node stands on its way into a cluster. */
+enum join_state {
+        JOIN_DONE,                           /* a member */
+        JOIN_LISTENING,                      /* a first leader: is there a cluster already? until bootstrap_at */
+        JOIN_SEEKING,                        /* asks the join addresses in turn */
+};
+
+/* What was handed to the store, in order, and what becomes true when it is durable. */
+struct in_flight {
+        uint64_t token;
+        uint64_t persist_id;                 /* 0: none */
+        bool staged;
+};
+
+struct daemon {
+        struct config config;
+        const char *config_directory;
+        struct loop *loop;
+        struct store *store;
+        struct replica *replica;
+        struct peer_hub *hub;
+        struct session_table *sessions;
+        struct store_identity identity;
+        struct loop_source *turn, *timer, *store_source, *signals[3];
+        uint64_t now;
+
+        LIST_HEAD(, read_request) reads;     /* asked for, not answered yet */
+        struct in_flight *in_flight;         /* a ring */
+        size_t in_flight_head, in_flight_count, in_flight_capacity;
+
+        enum join_state join;
+        uint64_t bootstrap_at, join_next;
+        size_t join_at;
+        char join_elsewhere[LIMIT_ADDRESS_BYTES + 1];
+        char join_dialled[LIMIT_ADDRESS_BYTES + 1];
+        char join_complaint[LIMIT_REASON_BYTES + 128];
+        char address[LIMIT_ADDRESS_BYTES + 1];       /* where this node is reached; "": not known yet */
+        uint64_t members_next, linked_at;
+
+        bool stopping, may_leave, failed;
+        uint64_t stop_by, status_next;
+        uint64_t named;                              /* changes up to here were named in the journal */
+        uint64_t logged_term, logged_leader;
+        uint64_t journal_second;
+        unsigned journal_count;
+};
+
+/* Opens store and links, and runs until told to stop. sockets are taken over. The exit status. */
+int daemon_run(const struct config *config, const char *config_directory, struct listen_sockets *clients, struct listen_sockets *peers);
+
+/* --- between the files of dlockd/ --- */
+
+/* A turn will follow. */
+void daemon_want_turn(struct daemon *daemon);
+/* The node cannot go on: says why, once, and ends the loop with a failure. */
+void daemon_fail(struct daemon *daemon, const char *what);
+/* The name of a member, or "" when it is not known. */
+const char *daemon_node_name(const struct daemon *daemon, uint64_t node);
+
+/* Why and for whom the store reads: its cookie. */
+struct read_request {
+        LIST_ENTRY(read_request) link;
+        enum { READ_LOG, READ_SNAPSHOT, READ_CHUNK, READ_HISTORY } kind;
+        uint64_t node;                       /* LOG, CHUNK */
+        uint64_t from;                       /* LOG: first index; CHUNK: offset */
+        uint64_t snapshot;                   /* CHUNK */
+        uint64_t session, tag;               /* HISTORY */
+};
+
+/* storage.c */
+/* A copy on the heap, freed when the store has answered. */
+uint64_t daemon_read_cookie(struct daemon *daemon, const struct read_request *request);
+/* At the end: what the store will not answer any more. */
+void daemon_drop_reads(struct daemon *daemon);
+/* The settings of config are those of the replica from now on. */
+void daemon_apply_settings(struct daemon *daemon);
+int daemon_open_store(struct daemon *daemon);
+void daemon_make_replica(struct daemon *daemon, const struct store_content *content);
+void daemon_carry_out_storage(struct daemon *daemon, const struct replica_effects *effects);
+void daemon_on_store(void *context, uint32_t events);
+int daemon_bootstrap(struct daemon *daemon);
+bool daemon_describe(const struct raft_entry *entry, struct store_columns *ret_columns);
+
+/* members.c */
+extern const struct peer_handler daemon_peer_handler;
+void daemon_members_start(struct daemon *daemon);
+void daemon_members_tick(struct daemon *daemon);
+void daemon_answer_join(struct daemon *daemon, const struct replica_answer *answer);
+void daemon_self(const struct daemon *daemon, struct peer_hello *ret_self);

@@ -1,0 +1,171 @@
+/* dlockd - one node of a dlock cluster. See dlockd(8). */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/diag.h"
+#include "dlockd/daemon.h"
+#include "dlockd/failure.h"
+#include "dlockd/notify.h"
+
+#define EXIT_USAGE 2
+
+static const char usage[] =
+        "Usage: dlockd [OPTION...] leader\n"
+        "       dlockd [OPTION...] follower N\n"
+        "Runs one node of a dlock cluster in the foreground.\n"
+        "\n"
+        "  -c, --config-dir=DIR  read leader.ini, or follower.ini and follower-N.ini, from DIR (default /etc/dlock)\n"
+        "      --check-config    check the settings, print those in force, and exit\n"
+        "  -h, --help            show this and exit\n"
+        "      --version         show the version and exit\n"
+        "\n"
+        "Signals: TERM and INT stop the node cleanly, HUP reads the settings again.\n"
+        "Exit status: 0 stopped, 1 failed, 2 usage or settings.\n";
+
+struct arguments {
+        const char *directory;
+        enum config_role role;
+        unsigned instance;
+        bool check_only;
+};
+
+static int misused(const char *what)
+{
+        (void)fprintf(stderr, "dlockd: %s; see \"dlockd --help\"\n", what);
+        return EXIT_USAGE;
+}
+
+/* -1: go on; else the exit status. */
+static int read_operands(int argc, char **argv, struct arguments *arguments)
+{
+        uint64_t instance;
+
+        if (argc == 1 && strcmp(argv[0], "leader") == 0)
+                return -1;
+        if (argc != 2 || strcmp(argv[0], "follower") != 0)
+                return misused("say which node to run: leader, or follower N");
+        if (!parse_u64(argv[1], &instance) || instance < 1 || instance > CONFIG_INSTANCE_MAX)
+                return misused("the number of a follower is 1 to 250");
+        arguments->role = CONFIG_FOLLOWER;
+        arguments->instance = (unsigned)instance;
+        return -1;
+}
+
+static int read_arguments(int argc, char **argv, struct arguments *arguments)
+{
+        enum { CHECK_CONFIG = 256, VERSION };
+        static const struct option options[] = {
+                { "config-dir", required_argument, NULL, 'c' },
+                { "check-config", no_argument, NULL, CHECK_CONFIG },
+                { "help", no_argument, NULL, 'h' },
+                { "version", no_argument, NULL, VERSION },
+                { 0 },
+        };
+        int option;
+
+        while ((option = getopt_long(argc, argv, "+c:h", options, NULL)) >= 0)
+                switch (option) {
+                case 'c':
+                        arguments->directory = optarg;
+                        break;
+                case CHECK_CONFIG:
+                        arguments->check_only = true;
+                        break;
+                case 'h':
+                        (void)fputs(usage, stdout);
+                        return EXIT_SUCCESS;
+                case VERSION:
+                        (void)puts("dlockd " DLOCK_VERSION);
+                        return EXIT_SUCCESS;
+                default:
+                        return EXIT_USAGE;   /* getopt said what */
+                }
+        return read_operands(argc - optind, argv + optind, arguments);
+}
+
+/* --- sockets: from systemd by name, else bound here (DESIGN D12) --- */
+
+static int bind_one(const struct address *address, const char *key, struct listen_sockets *sockets)
+{
+        char text[LIMIT_ADDRESS_BYTES + 16], line[LIMIT_ADDRESS_BYTES + 256];
+        int r = listen_bind(address, sockets);
+
+        if (r >= 0)
+                return 0;
+        (void)snprintf(line, sizeof(line), "cannot listen on %s ([listen] %s): %s", address_format(address, text), key,
+                       r == -ENOENT ? "its directory does not exist" : r == -EADDRINUSE ? "another program, or this node itself, listens there" : strerror(-r));
+        failure_say(line);
+        return r;
+}
+
+static void compare(const struct listen_sockets *adopted, const struct address *address, const char *key)
+{
+        char text[LIMIT_ADDRESS_BYTES + 16];
+
+        if (!listen_has(adopted, address))
+                diag_warning("[listen] %s names %s, but the socket unit does not: \"systemctl daemon-reload\", then restart the socket unit and this service",
+                             key, address_format(address, text));
+}
+
+static int open_sockets(const struct config *config, struct listen_sockets *clients, struct listen_sockets *peers)
+{
+        int r = listen_adopt("clients", clients);
+
+        if (r >= 0)
+                r = listen_adopt("peers", peers);
+        if (r < 0) {
+                diag_error("a descriptor passed by the service manager is not a listening socket: %s", strerror(-r));
+                return r;
+        }
+        for (size_t i = 0; i < config->clients.count; i++)
+                if (clients->count > 0 && i == 0) {
+                        for (size_t j = 0; j < config->clients.count; j++)
+                                compare(clients, &config->clients.items[j], "clients");
+                        break;
+                } else {
+                        r = bind_one(&config->clients.items[i], "clients", clients);
+                        if (r < 0)
+                                return r;
+                }
+        if (peers->count > 0)
+                compare(peers, &config->peers, "peers");
+        else
+                r = bind_one(&config->peers, "peers", peers);
+        return r;
+}
+
+int main(int argc, char **argv)
+{
+        struct arguments arguments = { .directory = "/etc/dlock", .role = CONFIG_LEADER };
+        struct listen_sockets clients = { 0 }, peers = { 0 };
+        struct config config;
+        char error[512];
+        int r = read_arguments(argc, argv, &arguments);
+
+        if (r >= 0)
+                return r;
+        notify_use_journal();
+        (void)signal(SIGPIPE, SIG_IGN);
+        (void)signal(SIGXFSZ, SIG_IGN);      /* a file that may not grow is a failed write like any other */
+        while (config_load(arguments.directory, arguments.role, arguments.instance, &config, error) < 0) {
+                if (!arguments.check_only && failure_try_again(error))
+                        continue;
+                if (arguments.check_only)
+                        (void)fprintf(stderr, "%s\n", error);
+                return EXIT_USAGE;
+        }
+        if (arguments.check_only) {
+                config_print(&config, stdout);
+                return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        }
+        diag_set_level((enum diag_level)config.log_level);
+        r = open_sockets(&config, &clients, &peers) < 0 ? EXIT_FAILURE : daemon_run(&config, arguments.directory, &clients, &peers);
+        listen_close(&clients);
+        listen_close(&peers);
+        return r;
+}

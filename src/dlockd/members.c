@@ -1,0 +1,393 @@
+/* members.c - the other nodes: finding them, being let in, who is reached where. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/diag.h"
+#include "dlockd/daemon.h"
+#include "dlockd/failure.h"
+#include "dlockd/session.h"
+
+/* How long an empty leader listens for a cluster that is there already (DESIGN section 6). */
+#define LISTEN_MS 3000
+/* Between two attempts to join, and after a refusal that only a person can mend. */
+#define JOIN_MS 300
+#define JOIN_REFUSED_MS 5000
+/* Members and their addresses are looked at this often. */
+#define MEMBERS_MS 100
+/* A member that is linked to nobody for so long tries the join addresses too: the others may have moved. */
+#define ALONE_MS 1000
+
+/* --- where this node is reached --- */
+
+static bool host_is_any(const char *host)
+{
+        return strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
+}
+
+static bool text_is_local(const char *text)
+{
+        struct address address;
+
+        return address_parse(text, 0, &address) && address_is_local(&address);
+}
+
+static void set_address(struct daemon *daemon, const struct address *address)
+{
+        char text[LIMIT_ADDRESS_BYTES + 16];
+
+        (void)snprintf(daemon->address, sizeof(daemon->address), "%.*s", LIMIT_ADDRESS_BYTES, address_format(address, text));
+        if (daemon->replica)
+                replica_set_address(daemon->replica, daemon->address);
+}
+
+/* Listening everywhere, a node learns from its links where it is; an address that leaves the host is better. */
+static void on_reached(void *context, const char *local_host)
+{
+        struct daemon *daemon = context;
+        struct address address = daemon->config.peers;
+
+        if (daemon->config.has_advertise || !host_is_any(address.host) || !*local_host)
+                return;
+        if (daemon->address[0] && !text_is_local(daemon->address))
+                return;
+        (void)snprintf(address.host, sizeof(address.host), "%s", local_host);
+        set_address(daemon, &address);
+}
+
+void daemon_self(const struct daemon *daemon, struct peer_hello *ret_self)
+{
+        *ret_self = (struct peer_hello){
+                .cluster = daemon->identity.cluster, .node = daemon->identity.node, .incarnation = daemon->identity.incarnation };
+        memcpy(ret_self->name, daemon->config.name, sizeof(ret_self->name));
+        memcpy(ret_self->address, daemon->address, sizeof(ret_self->address));
+}
+
+static void tell_hub(struct daemon *daemon)
+{
+        struct peer_hello self;
+
+        daemon_self(daemon, &self);
+        peer_hub_set_self(daemon->hub, &self);
+        daemon->members_next = 0;
+}
+
+/* --- being let in --- */
+
+static void complain(struct daemon *daemon, const char *address, const char *reason)
+{
+        char text[sizeof(daemon->join_complaint)];
+
+        (void)snprintf(text, sizeof(text), "%.100s: %.200s", address, reason);
+        if (strcmp(text, daemon->join_complaint) == 0)
+                return;
+        (void)snprintf(daemon->join_complaint, sizeof(daemon->join_complaint), "%s", text);
+        diag_notice("not a member yet: %s", text);
+}
+
+static void try_again(struct daemon *daemon, uint64_t after_ms)
+{
+        daemon->join_dialled[0] = 0;
+        daemon->join_next = daemon->now + after_ms;
+}
+
+/* There is a cluster: this node will not make another. */
+static void seek(struct daemon *daemon)
+{
+        if (daemon->join != JOIN_LISTENING)
+                return;
+        daemon->join = JOIN_SEEKING;
+        session_hold(daemon->sessions, false);
+        diag_notice("found a cluster that is there already: joining it");
+}
+
+static void on_met_cluster(void *context, const struct peer_hello *hello, const char *host)
+{
+        struct daemon *daemon = context;
+
+        (void)host;
+        if (daemon->join != JOIN_LISTENING)
+                return;
+        seek(daemon);
+        (void)snprintf(daemon->join_elsewhere, sizeof(daemon->join_elsewhere), "%s", hello->address);
+        daemon->join_next = daemon->now;
+}
+
+static void on_join_up(void *context, const struct peer_hello *welcome, const char *local_host)
+{
+        struct node_message join = { .kind = NODE_JOIN };
+        struct daemon *daemon = context;
+        struct bytes bytes = { 0 };
+
+        if (welcome->node == 0) {
+                complain(daemon, daemon->join_dialled, "it is no member itself yet");
+                try_again(daemon, JOIN_MS);
+                return;
+        }
+        seek(daemon);
+        on_reached(daemon, local_host);
+        join.incarnation = daemon->identity.incarnation;
+        memcpy(join.name, daemon->config.name, sizeof(join.name));
+        memcpy(join.address, daemon->address, sizeof(join.address));
+        node_message_put(&bytes, &join);
+        peer_hub_join_send(daemon->hub, bytes.data, bytes.size);
+        bytes_done(&bytes);
+}
+
+static void let_in(struct daemon *daemon, const struct node_message *reply)
+{
+        daemon->identity.cluster = reply->cluster;
+        daemon->identity.node = reply->node;
+        daemon->join = JOIN_DONE;
+        daemon->join_complaint[0] = 0;
+        daemon->linked_at = 0;               /* the address that let it in is dialled at once, as a member's */
+        (void)snprintf(daemon->join_elsewhere, sizeof(daemon->join_elsewhere), "%s", daemon->join_dialled);
+        try_again(daemon, 0);
+        diag_notice("a member of the cluster now, as node %" PRIu64, reply->node);
+        replica_joined(daemon->replica, reply->cluster, reply->node);
+        replica_set_address(daemon->replica, daemon->address);
+        tell_hub(daemon);
+        daemon_want_turn(daemon);
+}
+
+static void on_join_message(void *context, const void *data, size_t size)
+{
+        struct daemon *daemon = context;
+        struct node_message reply;
+
+        if (daemon->join == JOIN_DONE || !node_message_get(data, size, &reply) || reply.kind != NODE_JOIN_REPLY)
+                return;
+        switch (reply.join) {
+        case JOIN_WELCOME:
+                let_in(daemon, &reply);
+                return;
+        case JOIN_ELSEWHERE:
+                (void)snprintf(daemon->join_elsewhere, sizeof(daemon->join_elsewhere), "%s", reply.address);
+                try_again(daemon, 0);
+                return;
+        case JOIN_LATER:
+                complain(daemon, daemon->join_dialled, "not now: there is no leader, or another change of members is under way");
+                try_again(daemon, JOIN_MS);
+                return;
+        case JOIN_NAME_TAKEN:
+                complain(daemon, daemon->join_dialled, "a connected member has this node's name: give it another as [node] name");
+                try_again(daemon, JOIN_REFUSED_MS);
+                return;
+        case JOIN_CLUSTER_FULL:
+                complain(daemon, daemon->join_dialled, "the cluster has as many members as it may");
+                try_again(daemon, JOIN_REFUSED_MS);
+                return;
+        }
+}
+
+static void on_join_down(void *context, const char *reason)
+{
+        struct daemon *daemon = context;
+
+        if (daemon->join != JOIN_DONE && daemon->join_dialled[0])
+                complain(daemon, daemon->join_dialled, reason);
+        if (daemon->join_dialled[0])
+                try_again(daemon, JOIN_MS);
+}
+
+static bool next_join_address(struct daemon *daemon, char text[LIMIT_ADDRESS_BYTES + 16])
+{
+        const struct config_addresses *list = &daemon->config.join;
+
+        if (daemon->join_elsewhere[0]) {
+                (void)snprintf(text, LIMIT_ADDRESS_BYTES + 16, "%s", daemon->join_elsewhere);
+                daemon->join_elsewhere[0] = 0;
+                return true;
+        }
+        if (list->count == 0)
+                return false;
+        (void)address_format(&list->items[daemon->join_at++ % list->count], text);
+        return true;
+}
+
+static void dial_join(struct daemon *daemon)
+{
+        char text[LIMIT_ADDRESS_BYTES + 16];
+
+        if (daemon->now < daemon->join_next)
+                return;
+        if (daemon->join_dialled[0] && daemon->now < daemon->join_next + JOIN_REFUSED_MS)
+                return;                      /* an attempt is under way */
+        daemon->join_dialled[0] = 0;
+        if (!next_join_address(daemon, text))
+                return;
+        daemon->join_next = daemon->now;
+        (void)snprintf(daemon->join_dialled, sizeof(daemon->join_dialled), "%.*s", LIMIT_ADDRESS_BYTES, text);
+        peer_hub_join(daemon->hub, text);
+}
+
+/* --- making a cluster --- */
+
+static void bootstrap(struct daemon *daemon)
+{
+        if (daemon_bootstrap(daemon) < 0) {
+                daemon_fail(daemon, "the first entry of a new cluster could not be written: see the line before, repair the disk, start again");
+                return;
+        }
+        daemon->join = JOIN_DONE;
+        daemon->join_complaint[0] = 0;
+        daemon->join_dialled[0] = 0;
+        peer_hub_join(daemon->hub, NULL);
+        diag_notice("made a new cluster, with this node as its first member");
+        tell_hub(daemon);
+        session_hold(daemon->sessions, false);
+}
+
+/* --- who is a member --- */
+
+static const char *judge(void *context, const struct peer_hello *hello)
+{
+        const struct daemon *daemon = context;
+        const struct raft *raft = replica_raft(daemon->replica);
+        const struct raft_member *member = raft_configuration_find(raft_configuration(raft), hello->node);
+
+        if (daemon->identity.node == 0)
+                return NULL;
+        if (!member)
+                return hello->node > raft_last(raft) ? NULL      /* let in by an entry that has not come here yet */
+                       : "not a member any more: empty its state directory to let it join as a new one";
+        if (!id128_equal(member->incarnation, hello->incarnation))
+                return "its database is not the one that was let in: empty its state directory to let it join as a new node";
+        return NULL;
+}
+
+static void on_linked(void *context, uint64_t node, bool up)
+{
+        struct daemon *daemon = context;
+
+        replica_link(daemon->replica, node, up);
+        daemon_want_turn(daemon);
+}
+
+static void on_raft(void *context, uint64_t node, const struct raft_message *message)
+{
+        struct daemon *daemon = context;
+
+        (void)node;
+        if (!replica_raft_message(daemon->replica, message))
+                daemon_fail(daemon, "the leader sent an entry of a kind that this version does not know: upgrade dlock-server on this host");
+        daemon_want_turn(daemon);
+}
+
+static void on_node(void *context, uint64_t node, const void *data, size_t size)
+{
+        struct daemon *daemon = context;
+        struct node_message message;
+
+        if (node_message_get(data, size, &message))
+                replica_node_message(daemon->replica, node, &message);
+        else
+                diag_notice("dropped a malformed message from %s", daemon_node_name(daemon, node));
+        daemon_want_turn(daemon);
+}
+
+static void on_guest(void *context, uint64_t cookie, const char *host, const void *data, size_t size)
+{
+        struct daemon *daemon = context;
+        const struct replica_origin origin = { .tag = cookie };
+        struct node_message join;
+
+        if (!node_message_get(data, size, &join) || join.kind != NODE_JOIN) {
+                diag_notice("dropped a malformed request to join from %s", host);
+                return;
+        }
+        diag_info("%s asks from %s to join", join.name, host);
+        replica_join(daemon->replica, &origin, &join, daemon->now + LIMIT_RESEND_MS);
+        daemon_want_turn(daemon);
+}
+
+void daemon_answer_join(struct daemon *daemon, const struct replica_answer *answer)
+{
+        struct bytes bytes = { 0 };
+
+        node_message_put(&bytes, &answer->join);
+        peer_hub_reply(daemon->hub, answer->origin.tag, bytes.data, bytes.size);
+        bytes_done(&bytes);
+}
+
+static void on_bye(void *context, uint64_t node)
+{
+        diag_info("%s stops", daemon_node_name(context, node));
+}
+
+const struct peer_handler daemon_peer_handler = {
+        .linked = on_linked,
+        .raft = on_raft,
+        .node = on_node,
+        .guest = on_guest,
+        .met_cluster = on_met_cluster,
+        .join_up = on_join_up,
+        .join_message = on_join_message,
+        .join_down = on_join_down,
+        .reached = on_reached,
+        .bye = on_bye,
+        .judge = judge,
+};
+
+/* --- from time to time --- */
+
+static void look_at_members(struct daemon *daemon)
+{
+        const struct raft *raft = replica_raft(daemon->replica);
+        const struct raft_configuration *configuration = raft_configuration(raft);
+        bool alone = true;
+
+        peer_hub_members_begin(daemon->hub);
+        for (size_t i = 0; i < configuration->count; i++) {
+                const struct raft_member *member = &configuration->members[i];
+
+                peer_hub_member(daemon->hub, member->id, member->name, directory_find(replica_directory(daemon->replica), member->id));
+                alone = alone && !peer_hub_is_linked(daemon->hub, member->id);
+        }
+        peer_hub_members_end(daemon->hub);
+        peer_hub_set_lacks_majority(daemon->hub, !raft_has_quorum(raft));
+        if (!alone || raft_role(raft) == RAFT_LEADER)
+                daemon->linked_at = daemon->now;
+}
+
+void daemon_members_tick(struct daemon *daemon)
+{
+        switch (daemon->join) {
+        case JOIN_LISTENING:
+                if (daemon->now >= daemon->bootstrap_at) {
+                        bootstrap(daemon);
+                        return;
+                }
+                dial_join(daemon);
+                return;
+        case JOIN_SEEKING:
+                dial_join(daemon);
+                return;
+        case JOIN_DONE:
+                break;
+        }
+        if (daemon->now < daemon->members_next)
+                return;
+        daemon->members_next = daemon->now + MEMBERS_MS;
+        look_at_members(daemon);
+        if (!daemon->stopping && daemon->now - daemon->linked_at >= ALONE_MS)
+                dial_join(daemon);
+}
+
+void daemon_members_start(struct daemon *daemon)
+{
+        if (daemon->config.has_advertise)
+                set_address(daemon, &daemon->config.advertise);
+        else if (!host_is_any(daemon->config.peers.host))
+                set_address(daemon, &daemon->config.peers);
+        daemon->linked_at = daemon->now;
+        if (daemon->identity.node != 0) {
+                daemon->join = JOIN_DONE;
+        } else if (daemon->config.role == CONFIG_LEADER) {
+                daemon->join = JOIN_LISTENING;
+                daemon->bootstrap_at = daemon->now + (daemon->config.bootstrap_now ? 0 : LISTEN_MS);
+        } else {
+                daemon->join = JOIN_SEEKING;
+        }
+}

@@ -1,0 +1,169 @@
+#include "dlockd/page.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "replica/entry.h"
+
+static const char behind[] = "this node is behind what the client has seen already, and did not catch up in time";
+
+static void write_check(const struct daemon *daemon, struct bytes *out, const struct wire_request *request, bool fresh)
+{
+        struct wire_result result = {
+                .tag = request->tag,
+                .outcome = fresh ? WIRE_NO : WIRE_UNKNOWN,
+                .index = replica_applied(daemon->replica),
+                .leader_age_ms = replica_leader_age_ms(daemon->replica),
+        };
+        struct lock_view view;
+
+        if (!fresh) {
+                (void)snprintf(result.reason, sizeof(result.reason), "%s", behind);
+        } else if (lock_table_find(replica_table(daemon->replica), &request->name, &view)) {
+                bool valid = client_id_set(&result.owner, view.owner, strlen(view.owner));
+
+                assert(valid);
+                result.outcome = WIRE_YES;
+                result.token = view.token;
+        }
+        wire_write_result(out, &result);
+}
+
+static void write_row(const struct daemon *daemon, struct bytes *out, const struct lock_view *view, struct wire_row *row)
+{
+        uint64_t now = replica_cluster_ms(daemon->replica);
+        bool valid = lock_name_set(&row->lock, view->name, view->name_size) && client_id_set(&row->owner, view->owner, strlen(view->owner));
+
+        assert(valid);
+        row->token = view->token;
+        row->held_ms = now > view->since_cluster_ms ? now - view->since_cluster_ms : 0;
+        row->since_wall_ms = view->since_wall_ms;
+        wire_write_row(out, row);
+}
+
+/* The head carries the count, which is known only at the end: the rows are looked at twice, a page at most. */
+static void write_list(const struct daemon *daemon, struct bytes *out, const struct wire_request *request, bool fresh)
+{
+        const struct lock_table *table = replica_table(daemon->replica);
+        struct wire_page page = {
+                .tag = request->tag,
+                .outcome = fresh ? WIRE_YES : WIRE_UNKNOWN,
+                .index = replica_applied(daemon->replica),
+                .leader_age_ms = replica_leader_age_ms(daemon->replica),
+        };
+        struct lock_view view = { .name = request->after.text, .name_size = request->after.size };
+        const struct lock_name *prefix = &request->name;
+        struct wire_row row;
+        size_t frame;
+
+        if (!fresh)
+                (void)snprintf(page.reason, sizeof(page.reason), "%s", behind);
+        while (fresh && page.count < request->limit && lock_table_next(table, prefix->text, prefix->size, view.name, view.name_size, &view))
+                page.count++;
+        page.more = page.count == request->limit && page.count > 0 &&
+                    lock_table_next(table, prefix->text, prefix->size, view.name, view.name_size, &view);
+
+        frame = wire_write_page_begin(out, WIRE_ROWS, &page);
+        view = (struct lock_view){ .name = request->after.text, .name_size = request->after.size };
+        for (uint16_t i = 0; i < page.count; i++) {
+                bool found = lock_table_next(table, prefix->text, prefix->size, view.name, view.name_size, &view);
+
+                assert(found);
+                write_row(daemon, out, &view, &row);
+        }
+        wire_write_page_end(out, frame);
+}
+
+void page_write_read(const struct daemon *daemon, struct bytes *out, const struct wire_request *request, bool fresh)
+{
+        if (request->type == WIRE_CHECK)
+                write_check(daemon, out, request, fresh);
+        else
+                write_list(daemon, out, request, fresh);
+}
+
+void page_write_history(const struct daemon *daemon, struct bytes *out, const struct wire_request *request, const struct store_event *event)
+{
+        struct wire_page page = {
+                .tag = request->tag,
+                .outcome = event ? WIRE_YES : WIRE_UNKNOWN,
+                .index = replica_applied(daemon->replica),
+                .leader_age_ms = replica_leader_age_ms(daemon->replica),
+                .log_first = event ? event->log_first : 0,
+                .next_after = event ? event->looked_until : 0,
+                .more = event && event->more,
+        };
+        size_t shown = 0, frame;
+
+        /* History is what is decided: entries that are not committed may still be taken back. */
+        while (event && shown < event->entry_count && event->entries[shown]->index <= page.index)
+                shown++;
+        if (event && shown < event->entry_count) {
+                page.more = false;
+                page.next_after = page.index;
+        }
+        page.count = (uint16_t)shown;
+        if (!event)
+                (void)snprintf(page.reason, sizeof(page.reason), "the log of this node could not be read; its journal says why");
+        frame = wire_write_page_begin(out, WIRE_EVENTS, &page);
+        for (size_t i = 0; i < shown; i++) {
+                const struct raft_entry *entry = event->entries[i];
+                struct entry_columns columns;
+                struct wire_event row = { .index = entry->index, .term = entry->term, .cluster_ms = entry->cluster_ms, .wall_ms = entry->wall_ms };
+                bool valid = entry_describe(entry, &columns);
+
+                assert(valid);
+                (void)snprintf(row.kind, sizeof(row.kind), "%s", columns.kind);
+                row.lock = columns.lock;
+                row.client = columns.client;
+                row.token = columns.token;
+                wire_write_event(out, &row);
+        }
+        wire_write_page_end(out, frame);
+}
+
+static const char *role_name(const struct daemon *daemon)
+{
+        const struct raft *raft = replica_raft(daemon->replica);
+
+        if (raft_id(raft) == 0)
+                return "joining";
+        switch (raft_role(raft)) {
+        case RAFT_LEADER:
+                return raft_is_ready(raft) ? "leader" : "candidate";
+        case RAFT_PRE_CANDIDATE:
+        case RAFT_CANDIDATE:
+                return "candidate";
+        case RAFT_FOLLOWER:
+                return raft_configuration_votes(raft_configuration(raft), raft_id(raft)) ? "follower" : "learner";
+        }
+        return "";
+}
+
+void page_write_status(const struct daemon *daemon, struct bytes *out, uint64_t tag)
+{
+        const struct raft *raft = replica_raft(daemon->replica);
+        const struct raft_configuration *configuration = raft_configuration(raft);
+        struct wire_state state = {
+                .tag = tag,
+                .cluster = replica_cluster(daemon->replica),
+                .term = raft_term(raft),
+                .commit = raft_commit(raft),
+                .applied = replica_applied(daemon->replica),
+                .log_first = replica_log_first(daemon->replica),
+                .log_last = raft_last(raft),
+                .locks = lock_table_lock_count(replica_table(daemon->replica)),
+                .voters = raft_configuration_voters(configuration),
+                .members = configuration->count,
+                .leader_age_ms = replica_leader_age_ms(daemon->replica),
+        };
+
+        (void)snprintf(state.node, sizeof(state.node), "%s", daemon->config.name);
+        (void)snprintf(state.role, sizeof(state.role), "%s", role_name(daemon));
+        (void)snprintf(state.leader, sizeof(state.leader), "%s",
+                       raft_has_quorum(raft) ? daemon_node_name(daemon, raft_leader(raft)) : "");
+        (void)snprintf(state.version, sizeof(state.version), "%s", DLOCK_VERSION);
+        wire_write_state(out, &state);
+}

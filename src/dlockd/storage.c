@@ -1,0 +1,357 @@
+/* storage.c - the replica's wishes to the store, and the store's results back. */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "base/alloc.h"
+#include "base/diag.h"
+#include "base/random.h"
+#include "dlockd/daemon.h"
+#include "dlockd/failure.h"
+#include "dlockd/session.h"
+#include "replica/entry.h"
+
+bool daemon_describe(const struct raft_entry *entry, struct store_columns *ret_columns)
+{
+        struct entry_columns columns;
+
+        if (!entry_describe(entry, &columns))
+                return false;
+        ret_columns->kind = columns.kind;
+        memcpy(ret_columns->lock, columns.lock.text, columns.lock.size + 1u);
+        memcpy(ret_columns->client, columns.client.text, columns.client.size + 1u);
+        ret_columns->token = columns.token;
+        return true;
+}
+
+/* --- at start --- */
+
+static bool load_record(void *context, const struct raft_record *record)
+{
+        struct daemon *daemon = context;
+
+        return replica_load_record(daemon->replica, record);
+}
+
+static bool load_entry(void *context, const struct raft_entry *entry)
+{
+        struct daemon *daemon = context;
+
+        return replica_load_entry(daemon->replica, entry);
+}
+
+static void replica_settings_of(const struct daemon *daemon, struct replica_settings *settings)
+{
+        const struct config *config = &daemon->config;
+
+        *settings = (struct replica_settings){
+                .raft = {
+                        .election_timeout_ms = config->timeout_ms,
+                        .heartbeat_ms = config->heartbeat_ms,
+                        .campaigns = config->role == CONFIG_LEADER,
+                        .max_voters = config->max_voters,
+                        .seed = random_u64(),
+                },
+                .keep_entries = config->keep_entries,
+                .min_voters = config->min_voters,
+                .cluster = daemon->identity.cluster,
+        };
+        memcpy(settings->address, daemon->address, sizeof(settings->address));
+}
+
+void daemon_make_replica(struct daemon *daemon, const struct store_content *content)
+{
+        struct raft_start start = {
+                .id = content->identity.node,
+                .hard = content->hard,
+                .base = content->base,
+                .log_first = content->log_first,
+        };
+        struct replica_settings settings;
+
+        daemon->identity = content->identity;
+        replica_settings_of(daemon, &settings);
+        replica_free(daemon->replica);
+        daemon->replica = replica_new(&settings, &start);
+}
+
+/* The replica needs the base before it can take records: the store tells it first. */
+static bool load_begin(void *context, const struct store_content *content)
+{
+        daemon_make_replica(context, content);
+        return true;
+}
+
+int daemon_open_store(struct daemon *daemon)
+{
+        const struct store_loader loader = { .context = daemon, .begin = load_begin, .record = load_record, .entry = load_entry };
+        struct store_content content;
+        char error[512];
+        int r;
+
+        if (!failure_wait_for_room(daemon->config.directory))
+                return -EINTR;
+        while ((r = store_open(daemon->config.directory, daemon->config.name, daemon_describe, &daemon->store, error)) < 0)
+                if (!failure_try_again(error))
+                        return r;
+        r = store_load(daemon->store, &loader, &content, error);
+        if (r >= 0 && !replica_load_finish(daemon->replica)) {
+                (void)snprintf(error, sizeof(error), "%.200s/dlock.db: its state tables contradict each other: restore a backup, or move it away"
+                               " and let this node join again as a new one", daemon->config.directory);
+                r = -EBADMSG;
+        }
+        if (r < 0) {
+                failure_say(error);
+                return r;
+        }
+        return loop_add_io(daemon->loop, store_fd(daemon->store), EPOLLIN, daemon_on_store, daemon, &daemon->store_source);
+}
+
+/* A cluster of one begins: its id, this node as the only voter. Blocks on the disk, once in a cluster's life. */
+int daemon_bootstrap(struct daemon *daemon)
+{
+        struct store_content content = { .identity = daemon->identity, .log_first = 1 };
+        struct raft_configuration *configuration = raft_configuration_copy(NULL, 1);
+        struct bytes body = { 0 };
+        int r;
+
+        content.identity.cluster = id128_random();
+        content.identity.node = 1;
+        configuration->count = 1;
+        configuration->members[0] = (struct raft_member){
+                .id = 1, .incarnation = daemon->identity.incarnation, .standing = RAFT_VOTER, .preferred = true };
+        memcpy(configuration->members[0].name, daemon->config.name, sizeof(configuration->members[0].name));
+        raft_configuration_put(&body, configuration);
+        free(configuration);
+        content.base.configuration = body.data;
+        content.base.configuration_size = body.size;
+        (void)store_write(daemon->store, &(struct store_batch){ .identity = &content.identity, .base = &content.base });
+        r = store_flush(daemon->store);
+        if (r >= 0)
+                daemon_make_replica(daemon, &content);
+        bytes_done(&body);
+        return r;
+}
+
+/* --- the replica's wishes --- */
+
+static void push_in_flight(struct daemon *daemon, const struct in_flight *item)
+{
+        if (daemon->in_flight_count == daemon->in_flight_capacity) {
+                size_t capacity = daemon->in_flight_capacity ? daemon->in_flight_capacity * 2 : 64;
+                struct in_flight *ring = alloc_zeroed(capacity, sizeof(*ring));
+
+                for (size_t i = 0; i < daemon->in_flight_count; i++)
+                        ring[i] = daemon->in_flight[(daemon->in_flight_head + i) % daemon->in_flight_capacity];
+                free(daemon->in_flight);
+                daemon->in_flight = ring;
+                daemon->in_flight_capacity = capacity;
+                daemon->in_flight_head = 0;
+        }
+        daemon->in_flight[(daemon->in_flight_head + daemon->in_flight_count++) % daemon->in_flight_capacity] = *item;
+}
+
+/* One transaction for everything this turn wants on disk (P1). */
+static void write_batch(struct daemon *daemon, const struct replica_effects *effects)
+{
+        const struct raft_effects *raft = effects->raft;
+        size_t count = raft->persist_id && raft->first <= raft->last ? (size_t)(raft->last - raft->first + 1) : 0;
+        const struct raft_entry **entries = NULL;
+        struct store_batch batch = { .base = effects->base, .records = effects->records, .record_count = effects->record_count,
+                                     .trim_to = effects->trim_to };
+
+        if (raft->persist_id == 0 && !effects->base && !effects->joined)
+                return;
+        if (raft->persist_id) {
+                batch.hard = raft->hard_changed ? &raft->hard : NULL;
+                batch.truncate_from = raft->truncate_from;
+        }
+        if (count > 0) {
+                entries = alloc_zeroed(count, sizeof(*entries));
+                for (size_t i = 0; i < count; i++)
+                        entries[i] = raft_entry_at(replica_raft(daemon->replica), raft->first + i);
+                batch.entries = entries;
+                batch.entry_count = count;
+        }
+        if (effects->joined)
+                batch.identity = &daemon->identity;
+        push_in_flight(daemon, &(struct in_flight){ .token = store_write(daemon->store, &batch), .persist_id = raft->persist_id });
+        free(entries);
+}
+
+static bool stage_record(void *context, const struct raft_record *record)
+{
+        struct daemon *daemon = context;
+
+        return replica_staged_record(daemon->replica, record);
+}
+
+/* False: what is being received is not a snapshot. */
+static bool write_stage(struct daemon *daemon, const struct raft_stage *stage, uint64_t *ret_token)
+{
+        switch (stage->kind) {
+        case RAFT_STAGE_BEGIN:
+                *ret_token = store_stage_begin(daemon->store);
+                return true;
+        case RAFT_STAGE_CHUNK:
+                if (!store_snapshot_walk(stage->data, stage->size, daemon, stage_record))
+                        return false;
+                *ret_token = store_stage_chunk(daemon->store, stage->data, stage->size);
+                return true;
+        case RAFT_STAGE_INSTALL:
+                if (!replica_staged_finish(daemon->replica))
+                        return false;
+                *ret_token = store_stage_install(daemon->store, stage->base);
+                return true;
+        }
+        abort();
+}
+
+static void write_stages(struct daemon *daemon, const struct raft_effects *raft)
+{
+        uint64_t token = 0;
+
+        for (size_t i = 0; i < raft->stage_count; i++)
+                if (!write_stage(daemon, &raft->stages[i], &token)) {
+                        diag_error("a snapshot from the leader is malformed: it was dropped, and nothing of it is used");
+                        raft_snapshot_refused(replica_raft(daemon->replica));
+                        token = 0;
+                        break;
+                }
+        if (token != 0)
+                push_in_flight(daemon, &(struct in_flight){ .token = token, .staged = true });
+}
+
+uint64_t daemon_read_cookie(struct daemon *daemon, const struct read_request *request)
+{
+        struct read_request *copy = alloc_zeroed(1, sizeof(*copy));
+
+        *copy = *request;
+        LIST_INSERT_HEAD(&daemon->reads, copy, link);
+        return (uint64_t)(uintptr_t)copy;
+}
+
+static void drop_read(struct read_request *request)
+{
+        LIST_REMOVE(request, link);
+        free(request);
+}
+
+void daemon_drop_reads(struct daemon *daemon)
+{
+        while (!LIST_EMPTY(&daemon->reads))
+                drop_read(LIST_FIRST(&daemon->reads));
+}
+
+void daemon_carry_out_storage(struct daemon *daemon, const struct replica_effects *effects)
+{
+        const struct raft_effects *raft = effects->raft;
+
+        write_batch(daemon, effects);
+        write_stages(daemon, raft);
+        for (size_t i = 0; i < raft->log_request_count; i++) {
+                const struct raft_log_request *wish = &raft->log_requests[i];
+                const struct read_request request = { .kind = READ_LOG, .node = wish->node, .from = wish->from };
+
+                store_read_log(daemon->store, daemon_read_cookie(daemon, &request), wish->from, LIMIT_APPEND_ENTRIES, LIMIT_APPEND_BYTES / 2);
+        }
+        if (raft->make_snapshot)
+                store_snapshot_make(daemon->store, daemon_read_cookie(daemon, &(struct read_request){ .kind = READ_SNAPSHOT }));
+        for (size_t i = 0; i < raft->chunk_request_count; i++) {
+                const struct raft_chunk_request *wish = &raft->chunk_requests[i];
+                const struct read_request request = { .kind = READ_CHUNK, .node = wish->node, .from = wish->offset, .snapshot = wish->snapshot };
+
+                store_snapshot_read(daemon->store, daemon_read_cookie(daemon, &request), wish->snapshot, wish->offset, LIMIT_SNAPSHOT_CHUNK_BYTES);
+        }
+        if (raft->drop_snapshot != 0)
+                store_snapshot_drop(daemon->store, raft->drop_snapshot);
+}
+
+/* --- the store's results --- */
+
+static void persisted(struct daemon *daemon, uint64_t token)
+{
+        while (daemon->in_flight_count > 0 && daemon->in_flight[daemon->in_flight_head].token <= token) {
+                struct in_flight item = daemon->in_flight[daemon->in_flight_head];
+
+                daemon->in_flight_head = (daemon->in_flight_head + 1) % daemon->in_flight_capacity;
+                daemon->in_flight_count--;
+                if (item.persist_id != 0)
+                        raft_persisted(replica_raft(daemon->replica), item.persist_id);
+                if (item.staged)
+                        replica_staged(daemon->replica);
+        }
+}
+
+/* What could not be read is asked for again, or answered with not known. */
+static void read_failed(struct daemon *daemon, const struct store_event *event, const struct read_request *request)
+{
+        struct raft *raft = replica_raft(daemon->replica);
+
+        diag_warning("%s", event->text ? event->text : "a read from the database failed");
+        switch (request->kind) {
+        case READ_LOG:
+                raft_log_read(raft, request->node, request->from, NULL, 0);
+                return;
+        case READ_SNAPSHOT:
+                raft_snapshot_made(raft, 0, NULL, 0);
+                return;
+        case READ_CHUNK:
+                return;
+        case READ_HISTORY:
+                session_history(daemon->sessions, request, NULL);
+                return;
+        }
+}
+
+static void on_event(void *context, const struct store_event *event)
+{
+        struct daemon *daemon = context;
+        struct raft *raft = replica_raft(daemon->replica);
+        struct read_request *request = (struct read_request *)(uintptr_t)event->cookie;
+
+        switch (event->kind) {
+        case STORE_PERSISTED:
+                persisted(daemon, event->token);
+                return;
+        case STORE_FAILED:
+                daemon_fail(daemon, event->text);
+                return;
+        case STORE_HISTORY:
+                session_history(daemon->sessions, request, event);
+                break;
+        case STORE_LOG:
+                raft_log_read(raft, request->node, request->from, event->entries, event->entry_count);
+                break;
+        case STORE_SNAPSHOT_MADE:
+                raft_snapshot_made(raft, event->snapshot, &event->base, event->total);
+                break;
+        case STORE_SNAPSHOT_CHUNK:
+                raft_chunk_read(raft, request->node, request->snapshot, request->from, event->data, event->size);
+                break;
+        case STORE_READ_FAILED:
+                read_failed(daemon, event, request);
+                break;
+        }
+        drop_read(request);
+}
+
+void daemon_on_store(void *context, uint32_t events)
+{
+        struct daemon *daemon = context;
+
+        (void)events;
+        store_process(daemon->store, on_event, daemon);
+        daemon_want_turn(daemon);
+}
+
+void daemon_apply_settings(struct daemon *daemon)
+{
+        struct replica_settings settings;
+
+        replica_settings_of(daemon, &settings);
+        replica_set_settings(daemon->replica, &settings);
+}
