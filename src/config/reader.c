@@ -169,7 +169,7 @@ static int reader_value(void *user, const char *section, const char *key, const 
         return 1;
 }
 
-int reader_run(FILE *file, const char *path, const struct reader_target *target, char error[READER_ERROR_BYTES])
+int ini_read(FILE *file, const char *path, const struct reader_target *target, char error[READER_ERROR_BYTES])
 {
         struct reader reader = { .file = file, .path = path, .target = target, .error = error };
         int r;

@@ -29,4 +29,4 @@ struct reader_target {
 
 /* Reads to the end or to the first refusal. path is for the messages only. 0, or -errno (-EINVAL for what the file says)
  * with "PATH:LINE: what is wrong; what would be accepted" in error. */
-int reader_run(FILE *file, const char *path, const struct reader_target *target, char error[READER_ERROR_BYTES]);
+int ini_read(FILE *file, const char *path, const struct reader_target *target, char error[READER_ERROR_BYTES]);

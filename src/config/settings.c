@@ -64,7 +64,7 @@ static int loader_read(struct loader *loader, FILE *file, const char *path, char
 
         assert(loader->settings->files < ARRAY_SIZE(loader->settings->paths));
         (void)snprintf(loader->settings->paths[loader->settings->files], CONFIG_PATH_BYTES, "%s", path);
-        r = reader_run(file, path, &target, error);
+        r = ini_read(file, path, &target, error);
         loader->settings->files++;
         return r;
 }
