@@ -95,10 +95,14 @@ static void log_leader(struct daemon *daemon)
         const struct raft *raft = replica_raft(daemon->replica);
         uint64_t leader = raft_leader(raft), term = raft_term(raft);
 
+        const char *name = leader == raft_id(raft) ? "this node" : daemon_node_name(daemon, leader);
+
         if (leader == daemon->logged_leader && (term == daemon->logged_term || leader == 0))
                 return;
+        if (leader != 0 && !*name)
+                return;                      /* a new node learns the names with the log */
         if (leader != 0)
-                diag_info("%s leads in term %" PRIu64, leader == raft_id(raft) ? "this node" : daemon_node_name(daemon, leader), term);
+                diag_info("%s leads in term %" PRIu64, name, term);
         else
                 diag_info("no leader is known in term %" PRIu64, term);
         daemon->logged_leader = leader;
