@@ -1,0 +1,36 @@
+"""Runs the tests of tests/cluster: every function test_* of every test_*.py, or those whose name contains an argument."""
+import importlib
+import pathlib
+import sys
+import time
+import traceback
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+
+def tests(words):
+    for file in sorted(HERE.glob("test_*.py")):
+        module = importlib.import_module(file.stem)
+        for name, function in list(vars(module).items()):
+            if name.startswith("test_") and callable(function) and (not words or any(word in f"{file.stem}.{name}" for word in words)):
+                yield f"{file.stem[5:]}: {name[5:].replace('_', ' ')}", function
+
+
+def main():
+    passed = failed = 0
+    for name, function in tests(sys.argv[1:]):
+        begin = time.monotonic()
+        try:
+            function()
+            passed += 1
+            print(f"ok    {name} ({time.monotonic() - begin:.1f} s)", flush=True)
+        except Exception:
+            failed += 1
+            print(f"FAIL  {name}\n{traceback.format_exc()}", flush=True)
+    print(f"cluster: {passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

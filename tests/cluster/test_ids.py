@@ -1,0 +1,80 @@
+"""Who is who: ids that are given once, kept, and known again."""
+import wire
+from nodes import Cluster, wait_until
+
+
+def node_ids(cluster):
+    return [node.sql("SELECT cluster, node, incarnation FROM meta")[0] for node in cluster.nodes]
+
+
+def test_nodes_keep_their_ids_over_restarts_of_both_sides():
+    with Cluster() as cluster:
+        before = node_ids(cluster)
+        assert len({row[1] for row in before}) == 3 and len({row[0] for row in before}) == 1
+        for node in cluster.nodes:
+            node.stop()
+        for node in cluster.nodes:
+            node.start()
+        cluster.wait_for_voters(3)
+        assert node_ids(cluster) == before
+
+
+def test_a_client_without_an_id_is_given_one_that_nobody_else_gets():
+    with Cluster() as cluster:
+        given = set()
+        for node in cluster.nodes * 5:
+            with wire.Connection(node.address, assign=True) as connection:
+                assert len(connection.client) == 36
+                given.add(connection.client)
+                assert connection.preempt(f"lock-{len(given)}").outcome == wire.YES
+                assert connection.check(f"lock-{len(given)}").owner == connection.client
+        assert len(given) == 15
+
+
+def test_an_emptied_disk_is_a_new_node():
+    with Cluster() as cluster:
+        before = node_ids(cluster)[1]
+        follower = cluster.followers[0]
+        follower.kill()
+        for file in follower.data.iterdir():
+            file.unlink()
+        follower.start()
+        wait_until(lambda: (follower.status() or {}).get("voters") == 3, "the new node is a voter\n" + follower.log()[-2000:])
+        after = node_ids(cluster)[1]
+        assert after[0] == before[0] and after[1] != before[1] and after[2] != before[2]
+        assert cluster.leader.status()["members"] == 3
+
+
+def test_a_client_that_pinned_another_cluster_is_refused():
+    with Cluster(followers=0) as cluster:
+        try:
+            wire.Connection(cluster.leader.address, "alice", cluster=bytes(range(16)))
+        except wire.Refused as refusal:
+            assert refusal.args[0] == 2
+            return
+        raise AssertionError("it was let in")
+
+
+def test_a_node_of_a_foreign_cluster_is_refused_on_both_sides():
+    with Cluster(followers=1) as one, Cluster(followers=0) as other:
+        stranger = one.followers[0]
+        stranger.stop()
+        stranger.configure([other.leader.peer])
+        one.leader.kill()
+        stranger.start()
+        wait_until(lambda: "foreign cluster" in other.leader.log(), "the foreign leader refuses")
+        assert other.leader.status()["members"] == 1
+
+
+def test_a_leader_with_an_emptied_disk_joins_what_it_hears_of():
+    with Cluster() as cluster:
+        cluster_id = node_ids(cluster)[0][0]
+        leader = cluster.leader
+        leader.kill()
+        for file in leader.data.iterdir():
+            file.unlink()
+        leader.configure([cluster.followers[0].peer])
+        leader.launch()
+        # Without a leader nobody may let it in; what it must not do is make a second cluster.
+        wait_until(lambda: "found a cluster that is there already" in leader.log(), "it hears of the cluster\n" + leader.log())
+        assert leader.sql("SELECT cluster FROM meta")[0][0] in (None, ""), cluster_id

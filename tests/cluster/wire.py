@@ -1,0 +1,214 @@
+"""The client protocol, written a second time: what src/wire says must hold for strangers too.
+
+One blocking connection per Connection. Only the standard library.
+"""
+import os
+import socket
+import struct
+
+HELLO, PREEMPT, RELEASE, CHECK, LIST, HISTORY, STATUS = range(1, 8)
+WELCOME, REFUSAL, RESULT, ROWS, EVENTS, STATE = range(65, 71)
+YES, NO, UNKNOWN, REJECTED = range(1, 5)
+
+
+class Refused(Exception):
+    """The node closed the conversation and said why."""
+
+
+class Closed(Exception):
+    """The connection ended."""
+
+
+def text8(value):
+    data = value.encode() if isinstance(value, str) else value
+    return bytes([len(data)]) + data
+
+
+def frame(kind, tag, body):
+    return struct.pack("<IBQ", 9 + len(body), kind, tag) + body
+
+
+def hello(client="", assign=False, cluster=bytes(16), low=1, high=1):
+    return frame(HELLO, 0, struct.pack("<HH", low, high) + cluster + text8(client) + bytes([assign]))
+
+
+class Reader:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, size):
+        assert self.at + size <= len(self.data), "a frame is shorter than it says"
+        self.at += size
+        return self.data[self.at - size : self.at]
+
+    def number(self, code):
+        return struct.unpack("<" + code, self.take(struct.calcsize("<" + code)))[0]
+
+    def text(self):
+        return self.take(self.number("B")).decode()
+
+    def end(self):
+        assert self.at == len(self.data), "a frame is longer than its content"
+
+
+class Result:
+    def __init__(self, reader):
+        self.outcome = reader.number("B")
+        self.token = reader.number("Q")
+        self.index = reader.number("Q")
+        self.leader_age_ms = reader.number("q")
+        self.owner = reader.text()
+        self.reason = reader.text()
+        reader.end()
+
+    def __repr__(self):
+        name = {YES: "yes", NO: "no", UNKNOWN: "unknown", REJECTED: "rejected"}[self.outcome]
+        return f"<{name} token={self.token} index={self.index} owner={self.owner!r} {self.reason}>"
+
+
+def connect(address, timeout=15):
+    """address: a socket path or "host:port"."""
+    if address.startswith("/"):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(timeout)
+        connection.connect(address)
+        return connection
+    host, port = address.rsplit(":", 1)
+    return socket.create_connection((host, int(port)), timeout)
+
+
+def request_body(kind, deadline_ms, name, handle=b"", seq=0, client="", min_index=0):
+    body = struct.pack("<I", deadline_ms)
+    if kind in (PREEMPT, RELEASE):
+        return body + handle + struct.pack("<Q", seq) + text8(client) + text8(name)
+    if kind == CHECK:
+        return body + struct.pack("<Q", min_index) + text8(name)
+    return body
+
+
+class Connection:
+    """One client. With a client id, or "" and assign."""
+
+    def __init__(self, address, client="", assign=False, cluster=bytes(16), timeout=15):
+        self.socket = connect(address, timeout)
+        self.buffer = b""
+        self.tag = 0
+        self.handle, self.seq = os.urandom(16), 0
+        self.socket.sendall(hello(client, assign, cluster))
+        kind, _, body = self.receive()
+        reader = Reader(body)
+        if kind == REFUSAL:
+            code = reader.number("B")
+            reader.take(16)
+            raise Refused(code, reader.text())
+        assert kind == WELCOME, kind
+        assert reader.number("H") == 1
+        self.cluster, self.client, self.node = reader.take(16), reader.text(), reader.text()
+        reader.end()
+
+    def close(self):
+        self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def receive(self):
+        """The next frame as (kind, tag, body)."""
+        while len(self.buffer) < 4 or len(self.buffer) < 4 + struct.unpack_from("<I", self.buffer)[0]:
+            try:
+                data = self.socket.recv(1 << 20)
+            except ConnectionError as error:
+                raise Closed from error
+            if not data:
+                raise Closed
+            self.buffer += data
+        size = 4 + struct.unpack_from("<I", self.buffer)[0]
+        kind, tag = struct.unpack_from("<BQ", self.buffer, 4)
+        body, self.buffer = self.buffer[13:size], self.buffer[size:]
+        return kind, tag, body
+
+    def send(self, kind, body):
+        self.tag += 1
+        try:
+            self.socket.sendall(frame(kind, self.tag, body))
+        except ConnectionError as error:
+            raise Closed from error
+        return self.tag
+
+    def ask(self, kind, body, answer):
+        tag = self.send(kind, body)
+        got, got_tag, data = self.receive()
+        if got == REFUSAL:
+            raise Closed
+        assert (got, got_tag) == (answer, tag), (got, got_tag)
+        return Reader(data)
+
+    def change(self, kind, name, handle=None, seq=None, client="", deadline_ms=10000):
+        """A handle that nothing was accepted of is not known to the cluster: after a refusal, take another."""
+        if handle is not None:
+            return Result(self.ask(kind, request_body(kind, deadline_ms, name, handle, seq, client), RESULT))
+        self.seq += 1
+        result = Result(self.ask(kind, request_body(kind, deadline_ms, name, self.handle, self.seq, client), RESULT))
+        if result.outcome != YES:
+            self.handle, self.seq = os.urandom(16), 0
+        return result
+
+    def preempt(self, name, **more):
+        return self.change(PREEMPT, name, **more)
+
+    def release(self, name, **more):
+        return self.change(RELEASE, name, **more)
+
+    def check(self, name, min_index=0, deadline_ms=10000):
+        return Result(self.ask(CHECK, request_body(CHECK, deadline_ms, name, min_index=min_index), RESULT))
+
+    def list_page(self, prefix="", after="", limit=1000, min_index=0):
+        """([(lock, owner, token)], more, index)"""
+        body = struct.pack("<IQ", 10000, min_index) + text8(prefix) + text8(after) + struct.pack("<H", limit)
+        reader = self.ask(LIST, body, ROWS)
+        outcome, index, _ = reader.number("B"), reader.number("Q"), reader.number("q")
+        more, count, reason = reader.number("B"), reader.number("H"), reader.text()
+        assert outcome == YES, reason
+        rows = []
+        for _ in range(count):
+            rows.append((reader.text(), reader.text(), reader.number("Q")))
+            reader.take(16)
+        reader.end()
+        return rows, bool(more), index
+
+    def list(self, prefix=""):
+        rows, more = [], True
+        while more:
+            page, more, _ = self.list_page(prefix, rows[-1][0] if rows else "")
+            rows += page
+        return rows
+
+    def history(self, name=""):
+        """[(index, kind, lock, client, token)]"""
+        events, after, more = [], 0, True
+        while more:
+            body = struct.pack("<I", 10000) + text8(name) + struct.pack("<QH", after, 1000)
+            reader = self.ask(HISTORY, body, EVENTS)
+            outcome = reader.number("B")
+            reader.take(16)
+            after, _, more, count, reason = reader.number("Q"), reader.number("Q"), reader.number("B"), reader.number("H"), reader.text()
+            assert outcome == YES, reason
+            for _ in range(count):
+                index, _, token = reader.number("Q"), reader.number("Q"), reader.number("Q")
+                reader.take(16)
+                events.append((index, reader.text(), reader.text(), reader.text(), token))
+            reader.end()
+        return events
+
+    def status(self):
+        reader = self.ask(STATUS, struct.pack("<I", 10000), STATE)
+        state = {key: reader.text() for key in ("node", "role", "leader", "version")}
+        state["cluster"] = reader.take(16)
+        for key in ("term", "commit", "applied", "log_first", "log_last", "locks", "voters", "members"):
+            state[key] = reader.number("Q")
+        state["leader_age_ms"] = reader.number("q")
+        reader.end()
+        return state
