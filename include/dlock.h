@@ -29,6 +29,10 @@
 extern "C" {
 #endif
 
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
+
 #define DLOCK_NAME_MAX 255        /* bytes of a lock name, without the zero */
 #define DLOCK_CLIENT_MAX 64       /* bytes of a client id */
 #define DLOCK_PAGE_MAX 1000       /* rows of one page */
@@ -186,6 +190,10 @@ int dlock_forget_cluster(struct dlock *dlock);
 const char *dlock_outcome_name(enum dlock_outcome outcome);
 /* The version of the library, "1.0.0". */
 const char *dlock_version(void);
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,199 @@
+/* answer.c - from frames to answers. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "libdlock/internal.h"
+
+static enum dlock_outcome outcome_of(enum wire_outcome outcome)
+{
+        switch (outcome) {
+        case WIRE_YES:
+                return DLOCK_YES;
+        case WIRE_NO:
+                return DLOCK_NO;
+        case WIRE_UNKNOWN:
+                return DLOCK_UNKNOWN;
+        case WIRE_REJECTED:
+                return DLOCK_REJECTED;
+        }
+        abort();
+}
+
+/* A node that cannot tell, while there are others that were not asked: true, the request goes to the next one. */
+static bool ask_another(struct dlock *dlock, struct request *request, enum wire_outcome outcome, const char *reason)
+{
+        if (outcome != WIRE_UNKNOWN || request->moves + 1 >= dlock->servers.found_count)
+                return false;
+        request->moves++;
+        link_fail(dlock, false, "%s", reason);
+        return true;
+}
+
+static void saw_index(struct dlock *dlock, enum wire_outcome outcome, uint64_t index)
+{
+        if (outcome == WIRE_YES || outcome == WIRE_NO)
+                dlock->min_index = MAX(dlock->min_index, index);
+}
+
+static void finish(struct dlock *dlock, struct request *request, enum wire_outcome outcome, const char *reason)
+{
+        (void)strcpy(request->server, dlock->link.server);
+        request_finish(dlock, request, outcome_of(outcome), "%s", outcome == WIRE_YES || outcome == WIRE_NO ? "" : reason);
+}
+
+static bool take_result(struct dlock *dlock, struct request *request, const struct wire_frame *frame)
+{
+        struct wire_result result;
+
+        if (!wire_read_result(frame, &result))
+                return false;
+        if (ask_another(dlock, request, result.outcome, result.reason))
+                return true;
+        saw_index(dlock, result.outcome, result.index);
+        request->owner = result.owner;
+        request->answer.owner = request->owner.size ? request->owner.text : NULL;
+        request->answer.token = result.token;
+        request->answer.index = result.index;
+        request->answer.leader_age_ms = request_changes(request) ? -1 : result.leader_age_ms;
+        finish(dlock, request, result.outcome, result.reason);
+        return true;
+}
+
+/* Texts of rows: their sizes on the wire take as many bytes as their zeros here. */
+static const char *add_text(char **arena, const char *text, size_t size)
+{
+        char *place = *arena;
+
+        (void)memcpy(place, text, size + 1);
+        *arena += size + 1;
+        return place;
+}
+
+static bool take_rows(struct request *request, const struct wire_page *page, struct bytes_reader *reader)
+{
+        struct dlock_row *rows = malloc(page->count * sizeof(rows[0]) + reader->left);
+        char *arena = (char *)(rows + page->count);
+
+        if (!rows)
+                return false;
+        free(request->rows);
+        request->rows = rows;
+        for (unsigned i = 0; i < page->count; i++) {
+                struct wire_row row;
+
+                if (!wire_read_row(reader, &row))
+                        return false;
+                rows[i].lock = add_text(&arena, row.lock.text, row.lock.size);
+                rows[i].owner = add_text(&arena, row.owner.text, row.owner.size);
+                rows[i].token = row.token;
+                rows[i].held_ms = row.held_ms;
+                rows[i].since_wall_ms = row.since_wall_ms;
+        }
+        request->answer.rows = rows;
+        return bytes_reader_finished(reader);
+}
+
+static bool take_events(struct request *request, const struct wire_page *page, struct bytes_reader *reader)
+{
+        struct dlock_event *events = malloc(page->count * sizeof(events[0]) + reader->left);
+        char *arena = (char *)(events + page->count);
+
+        if (!events)
+                return false;
+        free(request->rows);
+        request->rows = events;
+        for (unsigned i = 0; i < page->count; i++) {
+                struct wire_event event;
+
+                if (!wire_read_event(reader, &event))
+                        return false;
+                events[i].index = event.index;
+                events[i].term = event.term;
+                events[i].kind = add_text(&arena, event.kind, strlen(event.kind));
+                events[i].lock = add_text(&arena, event.lock.text, event.lock.size);
+                events[i].client = add_text(&arena, event.client.text, event.client.size);
+                events[i].token = event.token;
+                events[i].cluster_ms = event.cluster_ms;
+                events[i].wall_ms = event.wall_ms;
+        }
+        request->answer.events = events;
+        return bytes_reader_finished(reader);
+}
+
+static bool take_page(struct dlock *dlock, struct request *request, const struct wire_frame *frame)
+{
+        struct wire_page page;
+        struct bytes_reader reader;
+
+        if (!wire_read_page(frame, &page, &reader) || page.count > request->limit)
+                return false;
+        /* Whoever asks for page after page must get to an end. */
+        if (page.more && (frame->type == WIRE_ROWS ? page.count == 0 : page.next_after <= request->after_index))
+                return false;
+        if (ask_another(dlock, request, page.outcome, page.reason))
+                return true;
+        if (page.count > 0 && !(frame->type == WIRE_ROWS ? take_rows(request, &page, &reader) : take_events(request, &page, &reader)))
+                return false;
+        saw_index(dlock, page.outcome, page.index);
+        request->answer.count = page.count;
+        request->answer.index = page.index;
+        request->answer.leader_age_ms = page.leader_age_ms;
+        request->answer.more = page.more;
+        request->answer.next_after = page.next_after;
+        request->answer.log_first = page.log_first;
+        finish(dlock, request, page.outcome, page.reason);
+        return true;
+}
+
+static bool take_state(struct dlock *dlock, struct request *request, const struct wire_frame *frame)
+{
+        struct wire_state *state = &request->state;
+
+        if (!wire_read_state(frame, state))
+                return false;
+        if (!id128_is_null(state->cluster))
+                (void)id128_format(state->cluster, request->cluster);
+        request->status = (struct dlock_status){
+                .node = state->node,
+                .role = state->role,
+                .leader = state->leader,
+                .cluster = request->cluster,
+                .version = state->version,
+                .term = state->term,
+                .commit = state->commit,
+                .applied = state->applied,
+                .log_first = state->log_first,
+                .log_last = state->log_last,
+                .locks = state->locks,
+                .voters = state->voters,
+                .members = state->members,
+                .leader_age_ms = state->leader_age_ms,
+        };
+        request->answer.status = &request->status;
+        request->answer.index = state->applied;
+        request->answer.leader_age_ms = state->leader_age_ms;
+        finish(dlock, request, WIRE_YES, "");
+        return true;
+}
+
+bool answer_take(struct dlock *dlock, const struct wire_frame *frame)
+{
+        struct request *request = request_of_tag(dlock, frame->tag);
+
+        /* The sign of life that was asked for, or an answer that nobody waits for any more. */
+        if (!request)
+                return frame->type >= WIRE_RESULT && frame->type <= WIRE_STATE;
+        switch (request->operation) {
+        case DLOCK_OP_PREEMPT:
+        case DLOCK_OP_RELEASE:
+        case DLOCK_OP_CHECK:
+                return take_result(dlock, request, frame);
+        case DLOCK_OP_LIST:
+                return frame->type == WIRE_ROWS && take_page(dlock, request, frame);
+        case DLOCK_OP_HISTORY:
+                return frame->type == WIRE_EVENTS && take_page(dlock, request, frame);
+        case DLOCK_OP_STATUS:
+                return take_state(dlock, request, frame);
+        }
+        return false;
+}

@@ -1,0 +1,283 @@
+/* handle.c - life of a handle, and its calls that block. */
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "libdlock/internal.h"
+
+#define INI_PATH "/etc/dlock/client.ini"
+/* poll(2) does not count a suspended machine's time, deadlines do: look again so often. */
+#define POLL_MS 1000
+
+int set_error(struct dlock *dlock, int error, const char *format, ...)
+{
+        va_list values;
+
+        va_start(values, format);
+        (void)vsnprintf(dlock->error, sizeof(dlock->error), format, values);
+        va_end(values);
+        return error;
+}
+
+static int find_servers(struct dlock *dlock, const char *text, char problem[SERVERS_ERROR_BYTES])
+{
+        if (!text || !*text)
+                text = secure_getenv("DLOCK_SERVER");
+        if (text && *text)
+                return servers_set(&dlock->servers, text, problem);
+        return servers_load(&dlock->servers, INI_PATH, problem);
+}
+
+static int start(struct dlock *dlock, const char *servers, char problem[SERVERS_ERROR_BYTES])
+{
+        int r;
+
+        r = find_servers(dlock, servers, problem);
+        if (r < 0)
+                return r;
+        dlock->epoll = epoll_create1(EPOLL_CLOEXEC);
+        if (dlock->epoll >= 0)
+                return 0;
+        r = -errno;
+        (void)snprintf(problem, SERVERS_ERROR_BYTES, "no descriptor for another handle: %s", strerror(-r));
+        return r;
+}
+
+int dlock_new(struct dlock **ret_dlock, const char *servers, char *error, size_t error_size)
+{
+        char problem[SERVERS_ERROR_BYTES] = "out of memory";
+        struct dlock *dlock = calloc(1, sizeof(*dlock));
+        int r = -ENOMEM;
+
+        if (dlock) {
+                dlock->pid = getpid();
+                dlock->epoll = dlock->link.fd = -1;
+                dlock->timeout_ms = DLOCK_TIMEOUT_DEFAULT;
+                dlock->first_free = UINT32_MAX;
+                dlock->next_deadline = UINT64_MAX;
+                TAILQ_INIT(&dlock->queued);
+                TAILQ_INIT(&dlock->sent);
+                TAILQ_INIT(&dlock->answered);
+                r = start(dlock, servers, problem);
+        }
+        if (r < 0) {
+                if (error && error_size > 0)
+                        (void)snprintf(error, error_size, "%s", problem);
+                dlock_free(dlock);
+                return r;
+        }
+        *ret_dlock = dlock;
+        return 0;
+}
+
+static void free_requests(struct request_list *list)
+{
+        struct request *request;
+
+        while ((request = TAILQ_FIRST(list))) {
+                TAILQ_REMOVE(list, request, link);
+                request_free(request);
+        }
+}
+
+struct dlock *dlock_free(struct dlock *dlock)
+{
+        if (!dlock)
+                return NULL;
+        link_close(dlock);
+        if (dlock->epoll >= 0)
+                (void)close(dlock->epoll);
+        free_requests(&dlock->queued);
+        free_requests(&dlock->sent);
+        free_requests(&dlock->answered);
+        request_free(dlock->current);
+        servers_done(&dlock->servers);
+        free(dlock->slots);
+        free(dlock);
+        return NULL;
+}
+
+int dlock_set_timeout(struct dlock *dlock, uint32_t timeout_ms)
+{
+        if (dlock->pid != getpid())
+                return -ECHILD;
+        if (timeout_ms == 0 || timeout_ms > LIMIT_DEADLINE_MS)
+                return set_error(dlock, -EINVAL, "a timeout of 1 ms to 1 hour would be right");
+        dlock->timeout_ms = timeout_ms;
+        return 0;
+}
+
+const char *dlock_get_error(const struct dlock *dlock)
+{
+        return dlock->error;
+}
+
+const char *dlock_version(void)
+{
+        return DLOCK_VERSION;
+}
+
+const char *dlock_outcome_name(enum dlock_outcome outcome)
+{
+        switch (outcome) {
+        case DLOCK_YES:
+                return "yes";
+        case DLOCK_NO:
+                return "no";
+        case DLOCK_UNKNOWN:
+                return "unknown";
+        case DLOCK_UNREACHABLE:
+                return "unreachable";
+        case DLOCK_REJECTED:
+                return "rejected";
+        }
+        return "";
+}
+
+/* --- event loop --- */
+
+int dlock_get_fd(const struct dlock *dlock)
+{
+        return dlock->pid == getpid() ? dlock->epoll : -ECHILD;
+}
+
+int dlock_get_events(const struct dlock *dlock)
+{
+        return dlock->pid == getpid() ? POLLIN : -ECHILD;
+}
+
+int dlock_get_timeout(const struct dlock *dlock)
+{
+        uint64_t wake, now;
+
+        if (dlock->pid != getpid())
+                return -ECHILD;
+        if (!TAILQ_EMPTY(&dlock->answered))
+                return 0;
+        if (dlock->pending == 0)
+                return -1;
+        wake = MIN(link_wake(dlock), dlock->next_deadline);
+        if (wake == UINT64_MAX)
+                return -1;
+        now = clock_boottime_ms();
+        return wake <= now ? 0 : (int)MIN(wake - now, (uint64_t)LIMIT_DEADLINE_MS);
+}
+
+static void forget_current(struct dlock *dlock)
+{
+        request_free(dlock->current);
+        dlock->current = NULL;
+}
+
+int dlock_process(struct dlock *dlock)
+{
+        uint64_t now;
+
+        if (dlock->pid != getpid())
+                return -ECHILD;
+        forget_current(dlock);
+        now = clock_boottime_ms();
+        link_receive(dlock, now);
+        if (now >= dlock->next_deadline)
+                request_expire(dlock, now);
+        link_send(dlock, now);
+        return 0;
+}
+
+static void hand_out(struct dlock *dlock, struct request *request, struct dlock_answer *ret_answer)
+{
+        TAILQ_REMOVE(&dlock->answered, request, link);
+        dlock->current = request;
+        if (ret_answer)
+                *ret_answer = request->answer;
+}
+
+int dlock_next(struct dlock *dlock, struct dlock_answer *ret_answer)
+{
+        struct request *request;
+
+        if (dlock->pid != getpid())
+                return -ECHILD;
+        forget_current(dlock);
+        request = TAILQ_FIRST(&dlock->answered);
+        if (!request)
+                return 0;
+        hand_out(dlock, request, ret_answer);
+        return 1;
+}
+
+/* --- blocking --- */
+
+static bool take_answer(struct dlock *dlock, uint64_t id, struct dlock_answer *ret_answer)
+{
+        struct request *request;
+
+        TAILQ_FOREACH(request, &dlock->answered, link)
+                if (request->id == id) {
+                        hand_out(dlock, request, ret_answer);
+                        return true;
+                }
+        return false;
+}
+
+/* Answers to other requests do not shorten the wait: they are for dlock_next. */
+static int patience(const struct dlock *dlock)
+{
+        uint64_t wake = MIN(link_wake(dlock), dlock->next_deadline), now = clock_boottime_ms();
+
+        return wake <= now ? 0 : (int)MIN(wake - now, (uint64_t)POLL_MS);
+}
+
+static int ask(struct dlock *dlock, const struct dlock_request *request, struct dlock_answer *ret_answer)
+{
+        int64_t id = dlock_submit(dlock, request);
+
+        if (id < 0)
+                return (int)id;
+        for (;;) {
+                struct pollfd wait = { .fd = dlock->epoll, .events = POLLIN };
+                int r = dlock_process(dlock);
+
+                if (r < 0)
+                        return r;
+                if (take_answer(dlock, (uint64_t)id, ret_answer))
+                        return 0;
+                (void)poll(&wait, 1, patience(dlock));
+        }
+}
+
+int dlock_preempt(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer)
+{
+        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_PREEMPT, .lock = lock }, ret_answer);
+}
+
+int dlock_release(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer)
+{
+        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_RELEASE, .lock = lock }, ret_answer);
+}
+
+int dlock_check(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer)
+{
+        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_CHECK, .lock = lock }, ret_answer);
+}
+
+int dlock_list(struct dlock *dlock, const char *prefix, const char *after, uint32_t limit, struct dlock_answer *ret_answer)
+{
+        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_LIST, .lock = prefix, .after = after, .limit = limit }, ret_answer);
+}
+
+int dlock_history(struct dlock *dlock, const char *lock, uint64_t after_index, uint32_t limit, struct dlock_answer *ret_answer)
+{
+        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_HISTORY, .lock = lock, .after_index = after_index, .limit = limit }, ret_answer);
+}
+
+int dlock_status(struct dlock *dlock, struct dlock_answer *ret_answer)
+{
+        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_STATUS }, ret_answer);
+}

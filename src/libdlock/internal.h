@@ -1,0 +1,155 @@
+/* internal.h - a handle from the inside.
+ *
+ * A request is queued, then sent, then answered, and is on the list that says
+ * so. A lost connection moves what was sent back to the queue; it goes out
+ * again through the next server under its old request id. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include "base/cleanup.h"
+#include "dlock.h"
+#include "libdlock/servers.h"
+#include "wire/wire.h"
+
+#define SERVER_BYTES (LIMIT_ADDRESS_BYTES + 16)
+#define ERROR_BYTES 512
+/* Requests in flight of one handle, and of them on the connection: fewer than make a node stop reading. */
+#define REQUESTS_MAX 1024
+#define SENT_MAX 1000
+/* A tag is an id above a slot of so many bits. */
+#define SLOT_BITS 10
+/* Servers that refuse connections are tried again for so long before they count as not there: one may be just starting. */
+#define DOWN_MS 1000
+/* A node that owes answers and says nothing for so long is asked for a sign of life, and left if it gives none. */
+#define QUIET_MS 2000
+/* A request id's handle is used on while its last success is younger than this: half of what the nodes remember. */
+#define HANDLE_KEPT_MS (LIMIT_REQUEST_KEPT_MS / 2)
+
+TAILQ_HEAD(request_list, request);
+
+struct request {
+        TAILQ_ENTRY(request) link;
+        uint64_t id;
+        uint32_t slot;
+        enum dlock_operation operation;
+        bool on_wire;                        /* on the list of what was sent */
+        struct lock_name name, after;
+        uint64_t after_index;
+        uint16_t limit;
+        uint32_t timeout_ms;
+        uint64_t deadline;
+        uint64_t first_sent, last_sent;      /* 0: never */
+        unsigned moves;                      /* servers that could not answer */
+
+        /* The answer, and what it points to. */
+        struct dlock_answer answer;
+        struct client_id owner;
+        char reason[ERROR_BYTES];
+        char server[SERVER_BYTES];
+        void *rows;
+        struct dlock_status status;
+        struct wire_state state;
+        char cluster[ID128_TEXT_BYTES];
+};
+
+/* A place for a request in flight, with a request id's handle to use again. */
+struct slot {
+        struct request *request;
+        struct id128 handle;
+        uint64_t seq;                        /* of the last request; 0: none yet */
+        uint64_t accepted;                   /* when the last request that was granted was sent; 0: none, or not known */
+        uint32_t next_free;
+};
+
+enum link_state { LINK_NONE, LINK_CONNECTING, LINK_GREETING, LINK_READY };
+
+struct link {
+        enum link_state state;
+        int fd;
+        struct address address;
+        char server[SERVER_BYTES];
+        struct addrinfo *found, *trying;     /* of a host name */
+        uint64_t give_up;                    /* CONNECTING, GREETING; 0: never */
+        struct bytes in, out;
+        size_t in_taken, out_sent;
+        uint32_t events;
+        bool assign;                         /* the hello asked for a client id */
+        bool stranger;                       /* not a member yet, and the client knows a cluster */
+        uint64_t heard, pinged;              /* pinged 0: no sign of life is awaited */
+};
+
+struct dlock {
+        pid_t pid;
+        int epoll;
+        uint32_t timeout_ms;
+        char error[ERROR_BYTES];
+
+        struct servers servers;
+        size_t next_server;
+        struct link link;
+
+        bool client_known, client_assign, cluster_read, submitted;
+        struct client_id client;
+        char client_text[LIMIT_CLIENT_ID_BYTES + 1];
+        struct id128 cluster;                /* null: none pinned */
+        uint64_t min_index;
+
+        uint64_t last_id;
+        struct slot *slots;
+        uint32_t slot_count, first_free;
+        size_t pending, sent_count;
+        struct request_list queued, sent, answered;
+        struct request *current;             /* the answer that was handed out last */
+        uint64_t next_deadline;              /* no request's patience ends before */
+
+        /* What went wrong since the last answer. */
+        unsigned failures;                   /* attempts */
+        uint64_t down_since, retry_at;
+        bool alive;                          /* in this round somebody was there, but could not help */
+        bool round_over;                     /* and the next failure begins another */
+        bool fresh;                          /* something was submitted since the last turn */
+        char why[ERROR_BYTES];
+};
+
+static inline bool request_changes(const struct request *request)
+{
+        return request->operation == DLOCK_OP_PREEMPT || request->operation == DLOCK_OP_RELEASE;
+}
+
+int set_error(struct dlock *dlock, int error, const char *format, ...) _printf_(3, 4);
+
+/* identity.c */
+int identity_load_client(struct dlock *dlock);
+int identity_load_cluster(struct dlock *dlock);
+/* True: id is the cluster of this client, now at the latest. */
+bool identity_is_cluster(struct dlock *dlock, struct id128 id);
+
+/* request.c */
+void request_queue(struct dlock *dlock, struct request *request);
+void request_finish(struct dlock *dlock, struct request *request, enum dlock_outcome outcome, const char *format, ...) _printf_(4, 5);
+/* What was sent is queued again, before everything else. */
+void request_requeue_sent(struct dlock *dlock);
+/* Ends what has waited long enough. */
+void request_expire(struct dlock *dlock, uint64_t now);
+/* No server is there: ends what can be said not to have happened. */
+void request_give_up(struct dlock *dlock);
+struct request *request_of_tag(struct dlock *dlock, uint64_t tag);
+/* Appends the request's frame to the connection. */
+void request_send(struct dlock *dlock, struct request *request, uint64_t now);
+void request_free(struct request *request);
+
+/* answer.c: what a frame says. False: malformed. */
+bool answer_take(struct dlock *dlock, const struct wire_frame *frame);
+
+/* link.c */
+void link_receive(struct dlock *dlock, uint64_t now);
+void link_send(struct dlock *dlock, uint64_t now);
+void link_close(struct dlock *dlock);
+/* The node is there and cannot help, or (hard) is not there: the next one is tried. */
+void link_fail(struct dlock *dlock, bool hard, const char *format, ...) _printf_(3, 4);
+/* Until when nothing need be done; 0: there is something to do now; UINT64_MAX: no limit. */
+uint64_t link_wake(const struct dlock *dlock);

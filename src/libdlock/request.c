@@ -1,0 +1,354 @@
+/* request.c - requests from submit to answer. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/random.h"
+#include "libdlock/internal.h"
+
+/* --- slots --- */
+
+static int grow_slots(struct dlock *dlock)
+{
+        uint32_t count = dlock->slot_count ? dlock->slot_count * 2 : 4;
+        struct slot *slots = reallocarray(dlock->slots, count, sizeof(slots[0]));
+
+        if (!slots)
+                return -ENOMEM;
+        for (uint32_t i = dlock->slot_count; i < count; i++)
+                slots[i] = (struct slot){ .next_free = i + 1 < count ? i + 1 : UINT32_MAX };
+        dlock->slots = slots;
+        dlock->first_free = dlock->slot_count;
+        dlock->slot_count = count;
+        return 0;
+}
+
+/* Nodes know a handle by its last accepted request, and for ten minutes: when that is
+ * not certain any more, a higher sequence number of it could not be judged. */
+static void next_request_id(struct slot *slot, uint64_t now)
+{
+        if (slot->accepted == 0 || now - slot->accepted > HANDLE_KEPT_MS) {
+                if (getentropy(slot->handle.bytes, sizeof(slot->handle.bytes)) < 0)
+                        abort();
+                slot->seq = 0;
+                slot->accepted = 0;
+        }
+        slot->seq++;
+}
+
+static void free_slot(struct dlock *dlock, struct request *request)
+{
+        struct slot *slot = &dlock->slots[request->slot];
+
+        slot->request = NULL;
+        slot->next_free = dlock->first_free;
+        dlock->first_free = request->slot;
+}
+
+struct request *request_of_tag(struct dlock *dlock, uint64_t tag)
+{
+        uint64_t slot = tag & (REQUESTS_MAX - 1);
+        struct request *request = slot < dlock->slot_count ? dlock->slots[slot].request : NULL;
+
+        return request && request->id == tag >> SLOT_BITS && request->on_wire ? request : NULL;
+}
+
+/* --- submit --- */
+
+static int set_name(struct dlock *dlock, struct lock_name *name, const char *text, const char *what, bool may_be_empty)
+{
+        if (may_be_empty && (!text || !*text))
+                return 0;
+        /* One byte too many is enough to know. */
+        if (!text || !lock_name_set(name, text, strnlen(text, DLOCK_NAME_MAX + 1)))
+                return set_error(dlock, -EINVAL, "not %s: %d to %d bytes of UTF-8 without control characters would be right", what, may_be_empty ? 0 : 1,
+                                 DLOCK_NAME_MAX);
+        return 0;
+}
+
+static int set_names(struct dlock *dlock, const struct dlock_request *asked, struct request *request)
+{
+        int r;
+
+        switch (asked->operation) {
+        case DLOCK_OP_PREEMPT:
+        case DLOCK_OP_RELEASE:
+        case DLOCK_OP_CHECK:
+                return set_name(dlock, &request->name, asked->lock, "a lock name", false);
+        case DLOCK_OP_LIST:
+                r = set_name(dlock, &request->name, asked->lock, "a prefix of lock names", true);
+                return r < 0 ? r : set_name(dlock, &request->after, asked->after, "a lock name", true);
+        case DLOCK_OP_HISTORY:
+                return set_name(dlock, &request->name, asked->lock, "a lock name", true);
+        case DLOCK_OP_STATUS:
+                return 0;
+        }
+        return set_error(dlock, -EINVAL, "no such operation");
+}
+
+static int set_request(struct dlock *dlock, const struct dlock_request *asked, struct request *request)
+{
+        uint32_t limit = asked->limit ? asked->limit : DLOCK_PAGE_MAX;
+        int r;
+
+        r = set_names(dlock, asked, request);
+        if (r < 0)
+                return r;
+        if (limit > DLOCK_PAGE_MAX)
+                return set_error(dlock, -EINVAL, "a page of 1 to %d rows would be right", DLOCK_PAGE_MAX);
+        if (asked->timeout_ms > LIMIT_DEADLINE_MS)
+                return set_error(dlock, -EINVAL, "a timeout of 1 ms to 1 hour would be right");
+        request->operation = asked->operation;
+        request->after_index = asked->after_index;
+        request->limit = (uint16_t)limit;
+        request->timeout_ms = asked->timeout_ms ? asked->timeout_ms : dlock->timeout_ms;
+        r = identity_load_cluster(dlock);
+        if (r == 0 && request_changes(request))
+                r = identity_load_client(dlock);
+        return r;
+}
+
+void request_queue(struct dlock *dlock, struct request *request)
+{
+        request->on_wire = false;
+        TAILQ_INSERT_TAIL(&dlock->queued, request, link);
+}
+
+/* The first request after a quiet time begins anew, whatever went wrong before it. */
+static void forget_failures(struct dlock *dlock)
+{
+        dlock->failures = 0;
+        dlock->down_since = dlock->retry_at = 0;
+        dlock->alive = dlock->round_over = false;
+        dlock->why[0] = 0;
+}
+
+static int64_t submit(struct dlock *dlock, struct request *request)
+{
+        uint64_t now = clock_boottime_ms();
+        struct slot *slot;
+        int r;
+
+        if (dlock->pending == REQUESTS_MAX)
+                return set_error(dlock, -EAGAIN, "%d requests are in flight already", REQUESTS_MAX);
+        r = dlock->first_free == UINT32_MAX ? grow_slots(dlock) : 0;
+        if (r < 0)
+                return set_error(dlock, r, "out of memory");
+        if (dlock->pending == 0)
+                forget_failures(dlock);
+        request->id = ++dlock->last_id;
+        request->slot = dlock->first_free;
+        slot = &dlock->slots[request->slot];
+        dlock->first_free = slot->next_free;
+        slot->request = request;
+        if (request_changes(request))
+                next_request_id(slot, now);
+        request->deadline = now + request->timeout_ms;
+        dlock->next_deadline = MIN(dlock->next_deadline, request->deadline);
+        dlock->pending++;
+        dlock->submitted = dlock->fresh = true;
+        request_queue(dlock, request);
+        return (int64_t)request->id;
+}
+
+int64_t dlock_submit(struct dlock *dlock, const struct dlock_request *asked)
+{
+        struct request *request;
+        int64_t r;
+
+        if (dlock->pid != getpid())
+                return -ECHILD;
+        request = calloc(1, sizeof(*request));
+        if (!request)
+                return set_error(dlock, -ENOMEM, "out of memory");
+        r = set_request(dlock, asked, request);
+        if (r == 0)
+                r = submit(dlock, request);
+        if (r < 0)
+                request_free(request);
+        return r;
+}
+
+/* --- on the wire --- */
+
+static enum wire_type wire_type_of(enum dlock_operation operation)
+{
+        switch (operation) {
+        case DLOCK_OP_PREEMPT:
+                return WIRE_PREEMPT;
+        case DLOCK_OP_RELEASE:
+                return WIRE_RELEASE;
+        case DLOCK_OP_CHECK:
+                return WIRE_CHECK;
+        case DLOCK_OP_LIST:
+                return WIRE_LIST;
+        case DLOCK_OP_HISTORY:
+                return WIRE_HISTORY;
+        case DLOCK_OP_STATUS:
+                return WIRE_STATUS;
+        }
+        abort();
+}
+
+/* How long this node may take. It answers "unknown" a little before the client stops waiting, because it knows why;
+ * and while there are nodes that were not asked yet, in time for one of them. */
+static uint32_t patience_for_node(const struct dlock *dlock, const struct request *request, uint64_t now)
+{
+        uint64_t left = request->deadline > now ? request->deadline - now : 1;
+
+        if (request->moves + 1 < dlock->servers.found_count && left > QUIET_MS)
+                left = MAX(left / 2, (uint64_t)QUIET_MS);
+        return (uint32_t)(left - MIN(left / 10, UINT64_C(100)));
+}
+
+void request_send(struct dlock *dlock, struct request *request, uint64_t now)
+{
+        const struct slot *slot = &dlock->slots[request->slot];
+        struct wire_request frame = {
+                .type = wire_type_of(request->operation),
+                .tag = request->id << SLOT_BITS | request->slot,
+                .deadline_ms = patience_for_node(dlock, request, now),
+                .min_index = dlock->min_index,
+                .handle = slot->handle,
+                .seq = slot->seq,
+                .name = request->name,
+                .after = request->after,
+                .after_index = request->after_index,
+                .limit = request->limit,
+        };
+
+        if (request_changes(request))
+                frame.client = dlock->client;
+        wire_write_request(&dlock->link.out, &frame);
+        if (request->first_sent == 0)
+                request->first_sent = now;
+        request->last_sent = now;
+        TAILQ_REMOVE(&dlock->queued, request, link);
+        TAILQ_INSERT_TAIL(&dlock->sent, request, link);
+        request->on_wire = true;
+        dlock->sent_count++;
+}
+
+void request_requeue_sent(struct dlock *dlock)
+{
+        struct request *request;
+
+        while ((request = TAILQ_LAST(&dlock->sent, request_list))) {
+                TAILQ_REMOVE(&dlock->sent, request, link);
+                TAILQ_INSERT_HEAD(&dlock->queued, request, link);
+                request->on_wire = false;
+                dlock->sent_count--;
+                if (request_changes(request))
+                        dlock->next_deadline = MIN(dlock->next_deadline, request->first_sent + LIMIT_RESEND_MS);
+        }
+}
+
+/* --- the end --- */
+
+/* A handle that was granted something is known to the nodes; one whose last outcome is not known is not used again. */
+static void settle_request_id(struct dlock *dlock, const struct request *request, enum dlock_outcome outcome)
+{
+        struct slot *slot = &dlock->slots[request->slot];
+
+        if (!request_changes(request))
+                return;
+        if (outcome == DLOCK_YES)
+                slot->accepted = request->first_sent;
+        else if (outcome != DLOCK_NO)
+                slot->accepted = 0;
+}
+
+void request_finish(struct dlock *dlock, struct request *request, enum dlock_outcome outcome, const char *format, ...)
+{
+        struct dlock_answer *answer = &request->answer;
+        va_list values;
+
+        va_start(values, format);
+        (void)vsnprintf(request->reason, sizeof(request->reason), format, values);
+        va_end(values);
+        settle_request_id(dlock, request, outcome);
+        answer->id = request->id;
+        answer->operation = request->operation;
+        answer->outcome = outcome;
+        answer->lock = request->name.text;
+        answer->reason = request->reason;
+        answer->server = request->server;
+        TAILQ_REMOVE(request->on_wire ? &dlock->sent : &dlock->queued, request, link);
+        if (request->on_wire)
+                dlock->sent_count--;
+        request->on_wire = false;
+        free_slot(dlock, request);
+        dlock->pending--;
+        TAILQ_INSERT_TAIL(&dlock->answered, request, link);
+        if (dlock->pending == 0)
+                dlock->next_deadline = UINT64_MAX;
+}
+
+static void finish_without_answer(struct dlock *dlock, struct request *request)
+{
+        bool trying = dlock->link.state == LINK_CONNECTING || dlock->link.state == LINK_GREETING, changes = request_changes(request);
+        const char *separator = trying && *dlock->why ? "; " : "", *server = dlock->link.server, *problem = trying ? ": no answer in time" : "";
+
+        request->answer.leader_age_ms = -1;
+        if (request->on_wire)
+                request_finish(dlock, request, DLOCK_UNKNOWN, "no answer from %s in time%s", server, changes ? ": it may have happened or not" : "");
+        else if (request->first_sent == 0 || !changes)
+                request_finish(dlock, request, DLOCK_UNREACHABLE, "no server could be reached: %s%s%s%s", dlock->why, separator, server, problem);
+        else
+                request_finish(dlock, request, DLOCK_UNKNOWN, "it may have happened or not, the connection was lost: %s%s%s%s", dlock->why, separator,
+                               server, problem);
+}
+
+/* When the request ends without an answer: at the end of its patience, or when it could be sent again no more. */
+static uint64_t end_of(const struct request *request)
+{
+        if (!request->on_wire && request->first_sent && request_changes(request))
+                return MIN(request->deadline, request->first_sent + LIMIT_RESEND_MS);
+        return request->deadline;
+}
+
+static void expire_list(struct dlock *dlock, struct request_list *list, uint64_t now)
+{
+        struct request *request, *next;
+
+        for (request = TAILQ_FIRST(list); request; request = next) {
+                uint64_t end = end_of(request);
+
+                next = TAILQ_NEXT(request, link);
+                if (now >= end)
+                        finish_without_answer(dlock, request);
+                else
+                        dlock->next_deadline = MIN(dlock->next_deadline, end);
+        }
+}
+
+void request_expire(struct dlock *dlock, uint64_t now)
+{
+        dlock->next_deadline = UINT64_MAX;
+        expire_list(dlock, &dlock->sent, now);
+        expire_list(dlock, &dlock->queued, now);
+}
+
+void request_give_up(struct dlock *dlock)
+{
+        struct request *request, *next;
+
+        for (request = TAILQ_FIRST(&dlock->queued); request; request = next) {
+                next = TAILQ_NEXT(request, link);
+                if (request->first_sent == 0 || !request_changes(request))
+                        finish_without_answer(dlock, request);
+        }
+}
+
+void request_free(struct request *request)
+{
+        if (!request)
+                return;
+        free(request->rows);
+        free(request);
+}
