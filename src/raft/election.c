@@ -93,7 +93,7 @@ void raft_election_tick(struct raft *raft)
                 raft->leader = 0;
                 raft->leader_link_lost = true;
         }
-        if (!raft->settings.campaigns || !raft_configuration_votes(raft_configuration(raft), raft->id)) {
+        if (!(raft->settings.campaigns || raft->stands_in) || !raft_configuration_votes(raft_configuration(raft), raft->id)) {
                 raft_election_arm(raft);
                 return;
         }
@@ -130,6 +130,19 @@ static void reply_to_vote(struct raft *raft, const struct raft_message *request,
         });
 }
 
+/* Who asks cannot win while entries that it lacks may be committed: it died before it wrote what it had sent.
+ * A node that never campaigns by itself stands in, brings its log to the others, and steps down (leader.c). */
+static bool judge_log(struct raft *raft, const struct raft_message *message)
+{
+        if (log_is_up_to_date(raft, message))
+                return true;
+        if (!raft->settings.campaigns) {
+                raft->stands_in = true;
+                raft_election_hurry(raft);
+        }
+        return false;
+}
+
 void raft_vote_request(struct raft *raft, const struct raft_message *message)
 {
         if (leader_is_alive(raft)) {
@@ -139,13 +152,13 @@ void raft_vote_request(struct raft *raft, const struct raft_message *message)
                 return;
         }
         if (message->pre) {
-                reply_to_vote(raft, message, message->term > raft->hard.term && log_is_up_to_date(raft, message));
+                reply_to_vote(raft, message, message->term > raft->hard.term && judge_log(raft, message));
                 return;
         }
         if (message->term > raft->hard.term)
                 raft_become_follower(raft, message->term, 0);
-        if (message->term < raft->hard.term || raft->role != RAFT_FOLLOWER || !log_is_up_to_date(raft, message) ||
-            (raft->hard.vote != 0 && raft->hard.vote != message->node)) {
+        if (message->term < raft->hard.term || raft->role != RAFT_FOLLOWER ||
+            (raft->hard.vote != 0 && raft->hard.vote != message->node) || !judge_log(raft, message)) {
                 reply_to_vote(raft, message, false);
                 return;
         }

@@ -85,6 +85,7 @@ struct raft {
         uint64_t votes[LIMIT_MEMBERS];
         size_t vote_count;
         bool vote_asked;                     /* candidate: own vote is durable, requests are out */
+        bool stands_in;                      /* leads, or wants to, only until the preferred leader has its log */
         uint64_t vote_reply_to;              /* a granted vote waiting for the disk; 0: none */
 
         /* leader */

@@ -172,6 +172,21 @@ uint64_t raft_round_confirmed(const struct raft *raft)
 }
 
 /* Check-quorum: a leader that a majority does not answer steps down (E1). */
+/* A stand-in adds nothing of its own, so that the preferred leader has all of its log soon. */
+static bool stood_in_long_enough(const struct raft *raft)
+{
+        const struct raft_configuration *configuration = raft_configuration(raft);
+
+        for (size_t i = 0; i < configuration->count && raft->commit == raft->log.last; i++) {
+                const struct raft_member *member = &configuration->members[i];
+                const struct progress *progress = raft_progress_of((struct raft *)raft, member->id);
+
+                if (member->preferred && member->id != raft->id && progress && progress->link_up && progress->match == raft->log.last)
+                        return true;
+        }
+        return false;
+}
+
 void raft_leader_tick(struct raft *raft)
 {
         const struct raft_configuration *configuration = raft_configuration(raft);
@@ -185,8 +200,12 @@ void raft_leader_tick(struct raft *raft)
                         continue;
                 heard += member->id == raft->id || (progress && raft->now - progress->contact_ms < raft->settings.election_timeout_ms);
         }
-        if (heard <= raft_configuration_voters(configuration) / 2 && raft_configuration_voters(configuration) > 0)
+        if (heard <= raft_configuration_voters(configuration) / 2 && raft_configuration_voters(configuration) > 0) {
                 raft_become_follower(raft, raft->hard.term, 0);
+        } else if (raft->stands_in && stood_in_long_enough(raft)) {
+                raft->stands_in = false;
+                raft_become_follower(raft, raft->hard.term, 0);
+        }
 }
 
 void raft_leader_link(struct raft *raft, uint64_t node, bool up)

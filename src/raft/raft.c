@@ -290,7 +290,7 @@ void raft_append_own(struct raft *raft, struct raft_entry *entry)
 
 bool raft_may_propose(const struct raft *raft)
 {
-        return raft_is_ready(raft) && raft->log.last - raft->commit < LIMIT_UNCOMMITTED;
+        return raft_is_ready(raft) && !raft->stands_in && raft->log.last - raft->commit < LIMIT_UNCOMMITTED;
 }
 
 uint64_t raft_cluster_ms(const struct raft *raft)
