@@ -62,3 +62,18 @@ fuzz-run: $(patsubst %,$(BUILD)/tests/fuzz_%,$(FUZZERS))
 		$(BUILD)/corpus/$$name tests/fuzz/corpus/$$name || exit 1; done
 
 check: replay
+
+# Real daemons on loopback. WORDS picks the tests whose name has one of them.
+.PHONY: cluster sanitize
+cluster: $(BUILD)/dlockd $(BUILD)/dlockctl
+	BUILD=$(BUILD) python3 tests/cluster/run.py $(WORDS)
+
+# The threads are those of the store; the daemon runs a part of its tests under TSan because that is slow.
+ASAN := SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' CFLAGS='-O1 -g -fno-omit-frame-pointer'
+TSAN := SANITIZE=-fsanitize=thread CFLAGS='-O1 -g'
+sanitize:
+	$(MAKE) BUILD=$(BUILD)/asan $(ASAN) unit replay
+	PATIENCE=90 $(MAKE) BUILD=$(BUILD)/asan $(ASAN) cluster
+	$(MAKE) BUILD=$(BUILD)/tsan $(TSAN) $(BUILD)/tsan/tests/unit_store
+	$(BUILD)/tsan/tests/unit_store
+	PATIENCE=90 $(MAKE) BUILD=$(BUILD)/tsan $(TSAN) cluster WORDS='200_clients rules 30_kills_of_followers'

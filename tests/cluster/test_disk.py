@@ -1,0 +1,201 @@
+"""Databases that are foreign, damaged or too new, full disks, and followers that were away for long."""
+import concurrent.futures
+import contextlib
+import os
+import resource
+import shutil
+import sqlite3
+import struct
+import subprocess
+
+import wire
+from nodes import DLOCKD, Cluster, wait_until
+
+
+def picture(node):
+    return {file.name: file.read_bytes() for file in node.data.iterdir()}
+
+
+def assert_refused(node, *words):
+    """It ends with one line that has these words, and leaves every byte of the database as it was."""
+    before, said = picture(node), len(node.log())
+    node.launch()
+    assert node.wait_for_exit() == 1
+    line = node.log()[said:].strip()
+    assert "\n" not in line and all(word in line for word in words), line
+    assert picture(node) == before
+
+
+def stopped_follower(cluster):
+    follower = cluster.followers[0]
+    follower.stop()
+    return follower, follower.data / "dlock.db"
+
+
+def test_a_database_of_a_newer_schema_is_refused_untouched():
+    with Cluster(followers=1) as cluster:
+        follower, path = stopped_follower(cluster)
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA user_version = 999")
+        assert_refused(follower, "dlock.db", "newer")
+
+
+def test_a_damaged_database_is_refused_untouched():
+    with Cluster(followers=1) as cluster:
+        follower, path = stopped_follower(cluster)
+        whole = path.read_bytes()
+        for damage in (whole[:2000], b"not a database" * 500, whole[:4096] + os.urandom(len(whole) - 4096)):
+            path.write_bytes(damage)
+            assert_refused(follower, "dlock.db")
+        path.write_bytes(whole)
+        follower.start()
+
+
+def test_a_database_of_another_node_is_refused_untouched():
+    with Cluster() as cluster:
+        first, second = cluster.followers
+        first.stop()
+        second.stop()
+        shutil.copy(second.data / "dlock.db", first.data / "dlock.db")
+        assert_refused(first, "dlock.db", "follower-2", "follower-1")
+
+
+def test_a_second_daemon_on_the_same_directory_is_refused():
+    with Cluster(followers=0) as cluster:
+        leader = cluster.leader
+        config = (leader.config / "leader.ini").read_text().replace(leader.address, leader.address + "2")
+        other = cluster.directory / "other"
+        other.mkdir()
+        (other / "leader.ini").write_text(config.replace(leader.tcp, "127.0.0.99:9").replace(leader.peer, "127.0.0.99:10"))
+        done = subprocess.run([DLOCKD, "--config-dir", other, "leader"], capture_output=True, text=True, timeout=30)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1, done
+        with leader.client("alice") as alice:
+            assert alice.preempt("x").outcome == wire.YES
+
+
+class Burst:
+    """Pipelined preempts and releases of one client: the quickest way to many entries."""
+
+    def __init__(self, node, name):
+        self.connection = node.client(name)
+        self.name, self.handles = name, [os.urandom(16) for _ in range(200)]
+        self.seq = 0
+
+    def run(self, entries):
+        """Returns how many were accepted; stops early when the node is gone."""
+        done = 0
+        while done < entries:
+            self.seq += 1
+            kind = wire.PREEMPT if self.seq % 2 else wire.RELEASE
+            data = b"".join(
+                wire.frame(kind, tag, wire.request_body(kind, 20000, f"{self.name}/{tag}", handle, self.seq))
+                for tag, handle in enumerate(self.handles)
+            )
+            self.connection.socket.sendall(data)
+            for _ in self.handles:
+                answer, _, body = self.connection.receive()
+                assert answer == wire.RESULT
+                assert body[0] == wire.YES, wire.Result(wire.Reader(body))
+            done += len(self.handles)
+        return done
+
+
+def write_entries(node, entries, writers=3):
+    with concurrent.futures.ThreadPoolExecutor(writers) as pool:
+        bursts = [Burst(node, f"writer-{os.urandom(4).hex()}") for _ in range(writers)]
+        for done in [pool.submit(burst.run, entries // writers) for burst in bursts]:
+            done.result(120)
+
+
+def catches_up(settings, expect_snapshot):
+    with Cluster(settings=settings) as cluster:
+        follower = cluster.followers[0]
+        write_entries(cluster.leader, 600)
+        cluster.wait_until_equal()
+        follower.kill()
+        write_entries(cluster.leader, 100000)
+        applied = cluster.leader.status()["applied"]
+        assert applied > 100000
+        if expect_snapshot:
+            wait_until(lambda: cluster.leader.sql("SELECT min(idx) FROM log")[0][0] > 50000, "the log is trimmed", 60)
+        follower.launch()
+        wait_until(lambda: (follower.status() or {}).get("applied", 0) >= applied, "it has caught up\n" + follower.log()[-2000:], 60)
+        first = follower.sql("SELECT min(idx) FROM log")[0][0]
+        assert (first > 50000) == expect_snapshot, first
+        cluster.wait_until_equal()
+        with follower.client() as here, cluster.leader.client() as there:
+            assert here.list() == there.list()
+            assert here.preempt("after").outcome == wire.YES
+            assert here.check("after").outcome == wire.YES
+
+
+def test_a_follower_that_was_down_for_100000_entries_catches_up_by_the_log():
+    catches_up("[log]\nkeep_entries = 1000000\n", False)
+
+
+def test_a_follower_that_was_down_for_100000_entries_catches_up_by_a_snapshot():
+    catches_up("[log]\nkeep_entries = 1000\n", True)
+
+
+def fill(cluster, node):
+    """Writes until the node is gone; what was granted."""
+    granted = {}
+    number = 0
+    with contextlib.suppress(wire.Closed, wire.Refused, OSError):
+        with node.client("filler") as connection:
+            while number < 20000:
+                number += 1
+                result = connection.preempt(f"fill/{number}/{'x' * 200}", deadline_ms=3000)
+                if result.outcome == wire.YES:
+                    granted[f"fill/{number}/{'x' * 200}"] = result.token
+                elif result.outcome == wire.UNKNOWN:
+                    break
+    return granted
+
+
+def full_disk(cluster, node, make_room):
+    granted = fill(cluster, node)
+    assert node.wait_for_exit(60) == 1, node.log()[-2000:]
+    assert len(granted) > 10
+    last = node.log().strip().splitlines()[-1]
+    assert "dlock.db" in last and ("room" in last or "space" in last or "limit" in last), last
+    make_room()
+    node.launch()
+    wait_until(node.is_ready, "it comes back\n" + node.log()[-2000:])
+    cluster.wait_until_equal()
+    with node.client("filler") as connection:
+        held = {lock: token for lock, _, token in connection.list()}
+    assert all(held.get(lock) == token for lock, token in granted.items()), "an acknowledged grant is gone"
+
+
+def test_a_leader_whose_file_may_not_grow_stops_says_what_to_do_and_comes_back():
+    with Cluster() as cluster:
+        leader = cluster.leader
+        leader.stop()
+        leader.preexec = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        leader.start()
+
+        def make_room():
+            leader.preexec = None
+        wait_until(leader.is_ready, "it leads again")
+        full_disk(cluster, leader, make_room)
+
+
+def test_a_leader_on_a_full_disk_stops_says_what_to_do_and_comes_back():
+    assert os.geteuid() == 0, "run as root: it mounts a small file system"
+    with Cluster() as cluster:
+        leader = cluster.leader
+        leader.stop()
+        keep = cluster.directory / "kept"
+        shutil.copytree(leader.data, keep)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", leader.data], check=True)
+        try:
+            for file in keep.iterdir():
+                shutil.copy(file, leader.data)
+            leader.start()
+            wait_until(leader.is_ready, "it leads again")
+            full_disk(cluster, leader, lambda: subprocess.run(["mount", "-o", "remount,size=200m", leader.data], check=True))
+            leader.stop()
+        finally:
+            leader.kill()
+            subprocess.run(["umount", leader.data], check=True)

@@ -1,0 +1,158 @@
+"""Strangers, vandals and slow readers: the node goes on serving others."""
+import os
+import random
+import socket
+import struct
+import time
+
+import wire
+from nodes import Cluster, wait_until
+
+
+def assert_serves(cluster):
+    for node in cluster.nodes:
+        with node.client() as connection:
+            lock = f"alive/{os.urandom(4).hex()}"
+            assert connection.preempt(lock).outcome == wire.YES
+            assert connection.release(lock).outcome == wire.YES
+
+
+def ends(connection, bound=15):
+    """The other side closes; what it sent before that."""
+    connection.settimeout(bound)
+    data = b""
+    try:
+        while True:
+            piece = connection.recv(65536)
+            if not piece:
+                return data
+            data += piece
+    except ConnectionError:
+        return data
+
+
+GREETING = wire.hello("vandal")
+BAD_CLIENT_BYTES = {
+    "no hello": wire.frame(wire.STATUS, 1, struct.pack("<I", 0)),
+    "a length of zero": struct.pack("<I", 0) + bytes(32),
+    "a length of 4 GiB": b"\xff\xff\xff\xff" + bytes(32),
+    "a length just over the limit": struct.pack("<I", 4097) + bytes(64),
+    "another protocol": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "an older version": wire.hello("x", low=0, high=0),
+    "a newer version": wire.hello("x", low=9, high=9),
+    "a hello with more behind it": wire.frame(wire.HELLO, 0, wire.hello("x")[13:] + b"more"),
+    "an id with a space": wire.hello("a b"),
+    "an id with a newline": wire.hello("a\nb"),
+    "a second hello": GREETING + GREETING,
+    "an answer": GREETING + wire.frame(wire.RESULT, 1, bytes(40)),
+    "an unknown type": GREETING + wire.frame(200, 1, bytes(8)),
+    "a type of zero": GREETING + wire.frame(0, 1, bytes(8)),
+    "a request that is too short": GREETING + wire.frame(wire.PREEMPT, 1, bytes(4)),
+    "a request that is too long": GREETING + wire.frame(wire.CHECK, 1, wire.request_body(wire.CHECK, 0, "x") + b"y"),
+    "an empty name": GREETING + wire.frame(wire.CHECK, 1, wire.request_body(wire.CHECK, 0, "")),
+    "a deadline of 49 days": GREETING + wire.frame(wire.CHECK, 1, wire.request_body(wire.CHECK, 0xFFFFFFFF, "x")),
+    "a page of 65535 rows": GREETING + wire.frame(wire.LIST, 1, struct.pack("<IQ", 0, 0) + b"\0\0" + struct.pack("<H", 65535)),
+    "a page of no rows": GREETING + wire.frame(wire.HISTORY, 1, struct.pack("<I", 0) + b"\0" + struct.pack("<QH", 0, 0)),
+}
+
+
+def test_malformed_client_frames_end_only_their_own_connection():
+    with Cluster(followers=1) as cluster:
+        for what, data in BAD_CLIENT_BYTES.items():
+            for address in (cluster.leader.address, cluster.followers[0].tcp):
+                with wire.connect(address) as connection:
+                    connection.sendall(data)
+                    answer = ends(connection)
+                    assert answer == b"" or answer[4] in (wire.REFUSAL, wire.WELCOME), (what, answer)
+        assert_serves(cluster)
+
+
+def test_a_request_without_a_request_id_is_rejected_and_changes_nothing():
+    with Cluster(followers=0) as cluster, cluster.leader.client("alice") as alice:
+        for handle, seq in ((bytes(16), 1), (os.urandom(16), 0)):
+            assert alice.preempt("x", handle=handle, seq=seq).outcome == wire.REJECTED
+        assert alice.list() == []
+
+
+def peer_frame(kind, body):
+    return struct.pack("<IB", 1 + len(body), kind) + body
+
+
+def test_malformed_peer_frames_end_only_their_own_connection():
+    with Cluster() as cluster:
+        dice = random.Random(3)
+        attacks = [b"", b"\0" * 64, b"\xff" * 64, struct.pack("<I", 0), b"GET / HTTP/1.1\r\n\r\n"]
+        attacks += [peer_frame(kind, dice.randbytes(size)) for kind in range(0, 9) for size in (0, 1, 40, 200)]
+        attacks += [struct.pack("<IB", 1 << 20, 1) + bytes(2000), struct.pack("<IB", 0x7FFFFFFF, 4)]
+        for node in cluster.nodes:
+            for data in attacks:
+                with wire.connect(node.peer) as connection:
+                    connection.sendall(data)
+                    connection.shutdown(socket.SHUT_WR)
+                    ends(connection)
+        assert_serves(cluster)
+        assert cluster.leader.status()["voters"] == 3
+
+
+def test_half_a_frame_and_then_silence_is_ended_before_the_hello_and_harmless_after_it():
+    with Cluster(followers=1) as cluster:
+        for address in (cluster.leader.address, cluster.leader.peer):
+            begin = time.monotonic()
+            with wire.connect(address) as connection:
+                connection.sendall(wire.hello("x")[:7])
+                ends(connection, 20)
+            assert time.monotonic() - begin < 12
+        with cluster.leader.client("slow") as slow:
+            request = wire.frame(wire.CHECK, 9, wire.request_body(wire.CHECK, 0, "x"))
+            slow.socket.sendall(request[:10])
+            assert_serves(cluster)
+            slow.socket.sendall(request[10:])
+            assert slow.receive()[0] == wire.RESULT
+
+
+def test_a_client_that_never_reads_is_cut_off_and_delays_nobody():
+    with Cluster(followers=1) as cluster, cluster.leader.client("alice") as alice:
+        for number in range(1000):
+            assert alice.preempt(f"{number:03}/{'x' * 200}").outcome == wire.YES
+        with cluster.leader.client("greedy") as greedy:
+            page = wire.frame(wire.LIST, 1, struct.pack("<IQ", 10000, 0) + b"\0\0" + struct.pack("<H", 1000))
+            greedy.socket.settimeout(2)
+            sent = 0
+            try:
+                while sent < 5000:
+                    greedy.socket.sendall(page)
+                    sent += 1
+            except (TimeoutError, ConnectionError):
+                pass
+            assert sent < 5000, "it was fed without end"
+            begin = time.monotonic()
+            assert_serves(cluster)
+            assert time.monotonic() - begin < 5
+
+
+def test_random_bytes_after_a_good_hello_never_stop_a_node():
+    with Cluster(followers=1) as cluster:
+        dice = random.Random(11)
+        for _ in range(300):
+            with wire.connect(dice.choice(cluster.nodes).address) as connection:
+                body = dice.randbytes(dice.randrange(0, 120))
+                connection.sendall(GREETING + wire.frame(dice.randrange(256), dice.getrandbits(64), body))
+                connection.shutdown(socket.SHUT_WR)
+                ends(connection)
+        assert_serves(cluster)
+
+
+def test_a_thousand_idle_strangers_do_not_lock_anybody_out():
+    with Cluster(followers=1) as cluster:
+        strangers = []
+        try:
+            for _ in range(400):
+                strangers.append(wire.connect(cluster.leader.address))
+                strangers.append(wire.connect(cluster.leader.peer))
+            assert_serves(cluster)
+            cluster.followers[0].kill()
+            cluster.followers[0].launch()
+            wait_until(cluster.followers[0].is_ready, "a member comes back among strangers", 40)
+        finally:
+            for stranger in strangers:
+                stranger.close()
