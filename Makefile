@@ -64,6 +64,7 @@ help:
 	@echo 'make run        start a leader and two followers on loopback in a scratch directory and show them at work'
 	@echo 'make check      unit tests, fuzz corpora, and what can be checked without real processes'
 	@echo 'make cluster    tests with real daemons on loopback'
+	@echo 'make test       check and cluster: all that needs no booted host'
 	@echo 'make system     tests on booted systemd hosts, from the Debian packages (root)'
 	@echo 'make sanitize   check and cluster under ASan + UBSan, the threaded parts under TSan'
 	@echo 'make fuzz       run each fuzzer for FUZZ_SECONDS (default 60)'

@@ -77,3 +77,10 @@ sanitize:
 	$(MAKE) BUILD=$(BUILD)/tsan $(TSAN) $(BUILD)/tsan/tests/unit_store
 	$(BUILD)/tsan/tests/unit_store
 	PATIENCE=90 $(MAKE) BUILD=$(BUILD)/tsan $(TSAN) cluster WORDS='200_clients rules 30_kills_of_followers'
+
+# The show of README.md, and all the tests that need no booted host.
+.PHONY: run test
+run: $(BUILD)/dlockd $(BUILD)/dlockctl
+	@BUILD=$(BUILD) tests/run.sh
+
+test: check cluster
