@@ -1,0 +1,67 @@
+/* dlockctl - asks a dlock cluster for locks. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tool.h"
+
+static const char page_details[] =
+        "\nEverything is shown, page by page. With --json: one object per line (JSON lines), so that a million of them\n"
+        "need no memory on either side; pages are read one after the other, each as of its own moment.\n";
+
+static const struct command commands[] = {
+        { "preempt", "NAME", 1, 1, "Takes a lock that has no owner", "\nA lock that is held, also by yourself, is not granted. --json: granted, token, owner.\n",
+          command_preempt, false },
+        { "release", "NAME", 1, 1, "Gives back a lock that you own", "\n--json: released, token, owner.\n", command_release, false },
+        { "check", "NAME", 1, 1, "Tells who owns a lock", "\nAs the node that answers knows it. --json: lock, owner, token, index, leader_age_ms.\n",
+          command_check, false },
+        { "list", "[PREFIX]", 0, 1, "Shows the locks that are held", page_details, command_list, false },
+        { "history", "[NAME]", 0, 1, "Shows the changes that the log still has", page_details, command_history, false },
+        { "status", "", 0, 0, "Shows how the node and its cluster are", "\n--json: node, role, term, commit, applied, leader, and more.\n", command_status, false },
+        { "whoami", "", 0, 0, "Shows the client id", "\nMakes one when this user has none on this machine. --json: client, cluster.\n", command_whoami, false },
+        { "forget-cluster", "", 0, 0, "Forgets which cluster this user's locks are in",
+          "\nThe first cluster that answers is remembered, and no other is believed. This makes the next one the first.\n--json: forgotten.\n",
+          command_forget_cluster, false },
+        { "bench", "", 0, 0, "Measures how fast locks are taken and released", bench_details, command_bench, true },
+        { 0 },
+};
+
+/* A descriptor of the library's must not become standard output or error. */
+static bool open_missing(void)
+{
+        for (int fd = 0; fd <= STDERR_FILENO; fd++) {
+                if (fcntl(fd, F_GETFD) >= 0)
+                        continue;
+                if (fd == STDOUT_FILENO)
+                        return false;
+                if (open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd)
+                        return false;
+        }
+        return true;
+}
+
+static int flush(int code)
+{
+        int failed = ferror(stdout);
+
+        errno = 0;
+        if (fflush(stdout) == 0 && !failed)
+                return code;
+        return tool_fail(EXIT_USAGE, "the answer could not be written: %s", errno ? strerror(errno) : "standard output fails");
+}
+
+int main(int argc, char **argv)
+{
+        struct tool tool = { .timeout_ms = DLOCK_TIMEOUT_DEFAULT, .clients = "1,16,64,256", .seconds = 5 };
+        char **operands;
+        int code;
+
+        if (!open_missing())
+                return tool_fail(EXIT_USAGE, "standard output is closed; somewhere to write to would be right");
+        code = options_read(&tool, commands, argc, argv, &operands);
+        if (code < 0)
+                code = tool.command->run(&tool, operands);
+        tool.dlock = dlock_free(tool.dlock);
+        return flush(code);
+}

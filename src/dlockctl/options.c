@@ -1,0 +1,205 @@
+/* options.c - the command line: options, the command, its options, its operands. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tool.h"
+
+#define TIMEOUT_MS_MAX UINT64_C(3600000)
+
+enum { OPTION_CLIENTS = 256, OPTION_SECONDS, OPTION_PREFIX, OPTION_SPREAD };
+
+/* "+": options end at the first operand; ":": problems are told here. */
+static const char short_options[] = "+:s:c:t:jhV";
+static const struct option long_options[] = {
+        { "server", required_argument, NULL, 's' },
+        { "client", required_argument, NULL, 'c' },
+        { "timeout", required_argument, NULL, 't' },
+        { "json", no_argument, NULL, 'j' },
+        { "help", no_argument, NULL, 'h' },
+        { "version", no_argument, NULL, 'V' },
+        /* What follows is for bench. */
+        { "clients", required_argument, NULL, OPTION_CLIENTS },
+        { "seconds", required_argument, NULL, OPTION_SECONDS },
+        { "prefix", required_argument, NULL, OPTION_PREFIX },
+        { "spread", no_argument, NULL, OPTION_SPREAD },
+        { 0 },
+};
+
+static const char options_help[] =
+        "Options, before or after the command and before its operands:\n"
+        "  -s, --server ADDR[,ADDR...]  servers to try in turn: /path/of/a/socket, host:port, or local for the\n"
+        "                               sockets in /run/dlock; else $DLOCK_SERVER, /etc/dlock/client.ini, local\n"
+        "  -c, --client ID              who asks: 1 to 64 printable ASCII characters; empty: the leader assigns an\n"
+        "                               id; else $DLOCK_CLIENT, or an id kept for this user on this machine\n"
+        "  -t, --timeout TIME           patience: 500ms, 10s, 2min (10s)\n"
+        "  -j, --json                   answers for programs\n"
+        "  -h, --help                   of dlockctl, or of a command\n"
+        "  -V, --version\n";
+
+static const char exit_help[] =
+        "Exit status: 0 yes; 1 no - held by another, not the owner, for check: free; 2 wrong usage, or refused;\n"
+        "3 outcome unknown: it may have happened or not; 4 no server could be reached, nothing has happened.\n";
+
+static void print_help(const struct command *commands)
+{
+        (void)printf("dlockctl [OPTIONS] COMMAND [OPTIONS] [OPERAND]\n\nAsks a dlock cluster for locks. Without a command: status.\n\n");
+        for (const struct command *command = commands; command->name; command++)
+                (void)printf("  %-15s%-10s%s\n", command->name, command->operands, command->summary);
+        (void)printf("\n%s\n%s", options_help, exit_help);
+}
+
+static void print_command_help(const struct command *command)
+{
+        (void)printf("dlockctl %s [OPTIONS]%s%s\n\n%s.\n%s\n%s\n%s", command->name, *command->operands ? " " : "", command->operands, command->summary,
+                     command->details, options_help, exit_help);
+}
+
+/* Digits and a unit; bare digits are seconds. */
+static bool parse_time(const char *text, uint64_t *ret_ms)
+{
+        static const struct {
+                const char *name;
+                uint64_t ms;
+        } units[] = { { "ms", 1 }, { "s", 1000 }, { "", 1000 }, { "min", 60000 }, { "h", 3600000 } };
+        size_t digits = strspn(text, "0123456789");
+        uint64_t number;
+
+        if (digits == 0 || digits > 9)
+                return false;
+        number = strtoull(text, NULL, 10);
+        for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+                if (strcmp(text + digits, units[i].name) == 0) {
+                        *ret_ms = number * units[i].ms;
+                        return true;
+                }
+        return false;
+}
+
+/* -1, or what to exit with. */
+static int take_bench_option(struct tool *tool, int option)
+{
+        uint64_t ms;
+
+        switch (option) {
+        case OPTION_CLIENTS:
+                tool->clients = optarg;
+                return -1;
+        case OPTION_PREFIX:
+                tool->prefix = optarg;
+                return -1;
+        case OPTION_SPREAD:
+                tool->spread = true;
+                return -1;
+        default:
+                if (!parse_time(optarg, &ms) || ms < 1000 || ms > TIMEOUT_MS_MAX)
+                        return tool_fail(EXIT_USAGE, "--seconds %s: 1 to 3600 would be right", optarg);
+                tool->seconds = ms / 1000;
+                return -1;
+        }
+}
+
+static int unknown_option(const struct tool *tool, char **argv)
+{
+        const char *of = tool->command ? tool->command->name : "", *space = tool->command ? " " : "";
+        char letter[3] = { '-', (char)optopt, 0 };
+
+        /* A cluster of letters names no long option. */
+        if (optopt > 0 && optopt < 256 && strncmp(argv[optind - 1], "--", 2) != 0)
+                return tool_fail(EXIT_USAGE, "unknown option %s; dlockctl%s%s --help lists them", letter, space, of);
+        return tool_fail(EXIT_USAGE, "option %s is unknown, ambiguous or takes no value; dlockctl%s%s --help lists them", argv[optind - 1], space, of);
+}
+
+/* -1, or what to exit with. */
+static int take_option(struct tool *tool, const struct command *commands, int option, char **argv)
+{
+        uint64_t ms;
+
+        switch (option) {
+        case 's':
+                if (!*optarg)
+                        return tool_fail(EXIT_USAGE, "--server without an address: /path/of/a/socket, host:port or local would be right");
+                tool->servers = optarg;
+                return -1;
+        case 'c':
+                tool->client = optarg;
+                return -1;
+        case 't':
+                if (!parse_time(optarg, &ms) || ms == 0 || ms > TIMEOUT_MS_MAX)
+                        return tool_fail(EXIT_USAGE, "--timeout %s: a time like 500ms, 10s or 2min, up to 1h, would be right", optarg);
+                tool->timeout_ms = (uint32_t)ms;
+                return -1;
+        case 'j':
+                tool->json = true;
+                return -1;
+        case 'h':
+                if (tool->command)
+                        print_command_help(tool->command);
+                else
+                        print_help(commands);
+                return EXIT_YES;
+        case 'V':
+                (void)printf("dlockctl %s\n", dlock_version());
+                return EXIT_YES;
+        case ':':
+                return tool_fail(EXIT_USAGE, "option %s wants a value; dlockctl --help shows which", argv[optind - 1]);
+        case '?':
+                return unknown_option(tool, argv);
+        default:
+                if (tool->command && tool->command->bench)
+                        return take_bench_option(tool, option);
+                return tool_fail(EXIT_USAGE, "option %s is for dlockctl bench, after that word", argv[optind - 1]);
+        }
+}
+
+static int read_options(struct tool *tool, const struct command *commands, int argc, char **argv)
+{
+        int option, r;
+
+        opterr = 0;
+        optind = 0;                          /* anew, also what the last argv left behind */
+        while ((option = getopt_long(argc, argv, short_options, long_options, NULL)) >= 0) {
+                r = take_option(tool, commands, option, argv);
+                if (r >= 0)
+                        return r;
+        }
+        return -1;
+}
+
+static int check_operands(const struct command *command, int count)
+{
+        static const char *const numbers[] = { "no operand", "one operand", "at most one operand" };
+
+        if (count >= command->operands_min && count <= command->operands_max)
+                return -1;
+        return tool_fail(EXIT_USAGE, "%s takes %s: dlockctl %s [OPTIONS]%s%s would be right", command->name,
+                         numbers[command->operands_max == 0 ? 0 : command->operands_min == 1 ? 1 : 2], command->name, *command->operands ? " " : "",
+                         command->operands);
+}
+
+int options_read(struct tool *tool, const struct command *commands, int argc, char **argv, char ***ret_operands)
+{
+        static char status[] = "status";
+        static char *without_command[] = { status, NULL };
+        const char *name;
+        int r;
+
+        r = read_options(tool, commands, argc, argv);
+        if (r >= 0)
+                return r;
+        argc -= optind;
+        argv += optind;
+        if (argc == 0) {
+                argc = 1;
+                argv = without_command;
+        }
+        name = argv[0];
+        for (tool->command = commands; tool->command->name && strcmp(tool->command->name, name) != 0;)
+                tool->command++;
+        if (!tool->command->name)
+                return tool_fail(EXIT_USAGE, "unknown command %s; dlockctl --help lists them", name);
+        r = read_options(tool, commands, argc, argv);
+        if (r >= 0)
+                return r;
+        *ret_operands = argv + optind;
+        return check_operands(tool->command, argc - optind);
+}

@@ -1,0 +1,53 @@
+#include <inttypes.h>
+#include <string.h>
+
+#include "tool.h"
+
+static void print_answer(const struct tool *tool, const struct dlock_answer *answer)
+{
+        const char *client = dlock_get_client(tool->dlock);
+
+        tool_print(stdout, answer->lock);
+        if (answer->outcome == DLOCK_YES)
+                (void)printf(": granted, token %" PRIu64, answer->token);
+        else if (answer->owner && client && strcmp(answer->owner, client) == 0)
+                (void)printf(": held already by yourself, token %" PRIu64, answer->token);
+        else
+                (void)printf(": held, token %" PRIu64, answer->token);
+        if (answer->owner) {
+                (void)printf(", owner ");
+                tool_print(stdout, answer->owner);
+        }
+        (void)printf("\n");
+}
+
+static void put_answer(const struct dlock_answer *answer)
+{
+        struct json_object *object = json_object_new_object();
+        bool granted = answer->outcome == DLOCK_YES;
+
+        json_object_object_add(object, "granted", json_object_new_boolean(granted));
+        /* Not the holder's: a script that forgets to look at "granted" must not write with it. */
+        json_object_object_add(object, "token", tool_json_token(granted ? answer->token : 0));
+        json_object_object_add(object, "owner", tool_json_text(answer->owner));
+        tool_put_json(object);
+}
+
+int command_preempt(struct tool *tool, char **operands)
+{
+        struct dlock_answer answer;
+        int code = tool_open(tool);
+
+        if (code)
+                return code;
+        if (dlock_preempt(tool->dlock, operands[0], &answer) < 0)
+                return tool_call_failed(tool);
+        code = tool_outcome(&answer);
+        if (code > EXIT_NO)
+                return code;
+        if (tool->json)
+                put_answer(&answer);
+        else
+                print_answer(tool, &answer);
+        return code;
+}

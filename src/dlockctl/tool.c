@@ -1,0 +1,173 @@
+#include "tool.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+#include <time.h>
+
+/* --- handles and outcomes --- */
+
+int tool_new_handle(const struct tool *tool, const char *servers, struct dlock **ret_dlock)
+{
+        char error[512] = "";
+
+        if (dlock_new(ret_dlock, servers, error, sizeof(error)) < 0)
+                return tool_fail(EXIT_USAGE, "%s", error);
+        if (dlock_set_timeout(*ret_dlock, tool->timeout_ms) < 0 || (tool->client && dlock_set_client(*ret_dlock, tool->client) < 0)) {
+                (void)tool_fail(EXIT_USAGE, "%s", dlock_get_error(*ret_dlock));
+                *ret_dlock = dlock_free(*ret_dlock);
+                return EXIT_USAGE;
+        }
+        return 0;
+}
+
+int tool_open(struct tool *tool)
+{
+        return tool_new_handle(tool, tool->servers, &tool->dlock);
+}
+
+int tool_call_failed(const struct tool *tool)
+{
+        return tool_fail(EXIT_USAGE, "%s", dlock_get_error(tool->dlock));
+}
+
+int tool_outcome(const struct dlock_answer *answer)
+{
+        const char *at = *answer->server ? " at " : "";
+
+        switch (answer->outcome) {
+        case DLOCK_YES:
+                return EXIT_YES;
+        case DLOCK_NO:
+                return EXIT_NO;
+        case DLOCK_UNKNOWN:
+                return tool_fail(EXIT_UNKNOWN, "outcome unknown%s%s: %s", at, answer->server, answer->reason);
+        case DLOCK_UNREACHABLE:
+                return tool_fail(EXIT_UNREACHABLE, "%s", answer->reason);
+        case DLOCK_REJECTED:
+                return tool_fail(EXIT_USAGE, "refused%s%s: %s", at, answer->server, answer->reason);
+        }
+        return EXIT_UNKNOWN;
+}
+
+/* --- text --- */
+
+/* The length of the UTF-8 sequence at s, 0 when there is none or it is a control character. */
+static size_t clean_length(const unsigned char *s)
+{
+        size_t length = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+
+        for (size_t i = 1; i < length; i++)
+                if ((s[i] & 0xc0) != 0x80)
+                        return 0;
+        if (length == 1 && (s[0] < 0x20 || s[0] == 0x7f))
+                return 0;
+        return length == 2 && s[0] == 0xc2 && s[1] < 0xa0 ? 0 : length;
+}
+
+/* Returns how many letters there were. */
+static int print_clean(FILE *file, const char *text)
+{
+        const unsigned char *s = (const unsigned char *)text;
+        int letters = 0;
+
+        for (; *s; letters++) {
+                size_t length = clean_length(s);
+
+                if (length == 0)
+                        (void)fputc('?', file);
+                else
+                        (void)fwrite(s, 1, length, file);
+                s += length ? length : 1;
+        }
+        return letters;
+}
+
+void tool_print(FILE *file, const char *text)
+{
+        (void)print_clean(file, text);
+}
+
+void tool_print_column(const char *text, int width)
+{
+        int letters = print_clean(stdout, text);
+
+        (void)printf("%*s", letters < width ? width - letters : 0, "");
+}
+
+int tool_fail(int code, const char *format, ...)
+{
+        char text[2048];
+        va_list values;
+
+        va_start(values, format);
+        (void)vsnprintf(text, sizeof(text), format, values);
+        va_end(values);
+        (void)fputs("dlockctl: ", stderr);
+        tool_print(stderr, text);
+        (void)fputc('\n', stderr);
+        return code;
+}
+
+const char *tool_duration(uint64_t ms, char buffer[48])
+{
+        uint64_t s = ms / 1000;
+
+        if (ms < 10000)
+                (void)snprintf(buffer, 48, "%" PRIu64 ".%01" PRIu64 " s", s, ms % 1000 / 100);
+        else if (s < 120)
+                (void)snprintf(buffer, 48, "%" PRIu64 " s", s);
+        else if (s < 7200)
+                (void)snprintf(buffer, 48, "%" PRIu64 " min", s / 60);
+        else if (s < 172800)
+                (void)snprintf(buffer, 48, "%" PRIu64 " h %" PRIu64 " min", s / 3600, s / 60 % 60);
+        else
+                (void)snprintf(buffer, 48, "%" PRIu64 " d %" PRIu64 " h", s / 86400, s / 3600 % 24);
+        return buffer;
+}
+
+const char *tool_time(uint64_t wall_ms, char buffer[48])
+{
+        time_t seconds = (time_t)(wall_ms / 1000);
+        struct tm parts;
+
+        if (wall_ms / 1000 > (uint64_t)INT32_MAX * 100 || !localtime_r(&seconds, &parts) || strftime(buffer, 48, "%F %T", &parts) == 0)
+                (void)strcpy(buffer, "-");
+        return buffer;
+}
+
+const char *tool_age(int64_t leader_age_ms, char buffer[64])
+{
+        char duration[48];
+
+        if (leader_age_ms < 0)
+                (void)strcpy(buffer, "never heard from a leader");
+        else if (leader_age_ms < 1000)
+                (void)snprintf(buffer, 64, "leader heard %d ms ago", (int)leader_age_ms);
+        else
+                (void)snprintf(buffer, 64, "leader heard %s ago", tool_duration((uint64_t)leader_age_ms, duration));
+        return buffer;
+}
+
+/* --- JSON --- */
+
+void tool_put_json(struct json_object *object)
+{
+        (void)puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+        (void)json_object_put(object);
+}
+
+struct json_object *tool_json_text(const char *text)
+{
+        return text && *text ? json_object_new_string(text) : NULL;
+}
+
+struct json_object *tool_json_token(uint64_t token)
+{
+        return token ? json_object_new_uint64(token) : NULL;
+}
+
+struct json_object *tool_json_age(int64_t age_ms)
+{
+        return age_ms >= 0 ? json_object_new_int64(age_ms) : NULL;
+}

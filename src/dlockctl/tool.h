@@ -1,0 +1,90 @@
+/* tool.h - what the commands of dlockctl share. Of dlock itself they know dlock.h only. */
+#pragma once
+
+#include <getopt.h>
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "dlock.h"
+
+#define TOOL_PRINTF(text, values) __attribute__((__format__(__printf__, text, values)))
+
+/* What dlockctl exits with. */
+enum tool_exit {
+        EXIT_YES = 0,
+        EXIT_NO = 1,                         /* held by another, not the owner; check: free */
+        EXIT_USAGE = 2,                      /* usage, or something on this side: no client id, output that cannot be written */
+        EXIT_UNKNOWN = 3,
+        EXIT_UNREACHABLE = 4,
+};
+
+struct tool {
+        const struct command *command;
+        const char *servers, *client;        /* NULL: not given */
+        uint32_t timeout_ms;
+        bool json;
+        struct dlock *dlock;
+
+        /* bench */
+        const char *clients, *prefix;
+        uint64_t seconds;
+        bool spread;
+};
+
+struct command {
+        const char *name;
+        const char *operands;                /* for people: "NAME", "[NAME]", "" */
+        int operands_min, operands_max;
+        const char *summary;
+        const char *details;                 /* of --help; ends with a newline, or is empty */
+        int (*run)(struct tool *tool, char **operands);
+        bool bench;                          /* has its options */
+};
+
+int command_preempt(struct tool *tool, char **operands);
+int command_release(struct tool *tool, char **operands);
+int command_check(struct tool *tool, char **operands);
+int command_list(struct tool *tool, char **operands);
+int command_status(struct tool *tool, char **operands);
+int command_history(struct tool *tool, char **operands);
+int command_whoami(struct tool *tool, char **operands);
+int command_forget_cluster(struct tool *tool, char **operands);
+int command_bench(struct tool *tool, char **operands);
+
+extern const char bench_details[];
+
+/* Reads argv into tool. A negative number: run the command with the operands at *ret_operands; else what to exit with. */
+int options_read(struct tool *tool, const struct command *commands, int argc, char **argv, char ***ret_operands);
+
+/* "dlockctl: ..." on stderr, one line. Returns code. */
+int tool_fail(int code, const char *format, ...) TOOL_PRINTF(2, 3);
+/* Makes a handle for the servers as the options say. 0, or what to exit with. */
+int tool_new_handle(const struct tool *tool, const char *servers, struct dlock **ret_dlock);
+/* The same for tool->dlock. */
+int tool_open(struct tool *tool);
+/* For a call of the library that returned r < 0. */
+int tool_call_failed(const struct tool *tool);
+/* 0 for yes, 1 for no; else says what is wrong and returns what to exit with. */
+int tool_outcome(const struct dlock_answer *answer);
+
+/* Text without what a terminal would obey. */
+void tool_print(FILE *file, const char *text);
+/* The same, then spaces up to width. */
+void tool_print_column(const char *text, int width);
+/* "3 s", "2 d 4 h". */
+const char *tool_duration(uint64_t ms, char buffer[48]);
+/* Local time. */
+const char *tool_time(uint64_t wall_ms, char buffer[48]);
+/* ", 12 ms ago" and the like, of a leader. */
+const char *tool_age(int64_t leader_age_ms, char buffer[64]);
+
+/* One line of JSON; takes the object over. */
+void tool_put_json(struct json_object *object);
+/* NULL or "" becomes null. */
+struct json_object *tool_json_text(const char *text);
+/* 0 becomes null: there is no token 0. */
+struct json_object *tool_json_token(uint64_t token);
+/* -1 becomes null. */
+struct json_object *tool_json_age(int64_t age_ms);
