@@ -1,4 +1,5 @@
-# Tests. A unit test program tests/unit/test_NAME.c links the rooms named in ROOMS_NAME and nothing else.
+# Tests. A unit test program tests/unit/test_NAME.c links the rooms named in ROOMS_NAME and nothing else,
+# but for what tests share in tests/unit/KIT_NAME.c.
 
 ROOMS_base := base
 ROOMS_lock := lock base
@@ -9,13 +10,16 @@ ROOMS_wire := wire base
 ROOMS_config := config base
 ROOMS_peer := peer raft base
 LIBS_store := $(SQLITE_LIBS) -lpthread
+KIT_store := store_kit
+STORE_TESTS := store store_refused store_crash store_snapshot
+$(foreach test,$(filter-out store,$(STORE_TESTS)),$(eval ROOMS_$(test) := $(ROOMS_store))$(eval LIBS_$(test) := $(LIBS_store))$(eval KIT_$(test) := $(KIT_store)))
 LIBS_config := $(INIH_LIBS)
 
 UNIT_TESTS := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*.c))
 UNIT_PROGRAMS := $(patsubst %,$(BUILD)/tests/unit_%,$(UNIT_TESTS))
 
 define UNIT_TEST
-$$(BUILD)/tests/unit_$(1): $$(BUILD)/obj/tests/unit/test_$(1).o $$(call rooms,$$(ROOMS_$(1)))
+$$(BUILD)/tests/unit_$(1): $$(BUILD)/obj/tests/unit/test_$(1).o $$(patsubst %,$$(BUILD)/obj/tests/unit/%.o,$$(KIT_$(1))) $$(call rooms,$$(ROOMS_$(1)))
 	@mkdir -p $$(@D)
 	$$(Q)$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(LIBS_$(1)) $$(CHECK_LIBS)
 endef
@@ -74,8 +78,7 @@ TSAN := SANITIZE=-fsanitize=thread CFLAGS='-O1 -g'
 sanitize:
 	$(MAKE) BUILD=$(BUILD)/asan $(ASAN) unit replay
 	PATIENCE=90 $(MAKE) BUILD=$(BUILD)/asan $(ASAN) cluster
-	$(MAKE) BUILD=$(BUILD)/tsan $(TSAN) $(BUILD)/tsan/tests/unit_store
-	$(BUILD)/tsan/tests/unit_store
+	$(MAKE) BUILD=$(BUILD)/tsan $(TSAN) UNIT_TESTS='$(STORE_TESTS)' unit
 	PATIENCE=90 $(MAKE) BUILD=$(BUILD)/tsan $(TSAN) cluster WORDS='200_clients rules 30_kills_of_followers'
 
 # The show of README.md, and all the tests that need no booted host.
