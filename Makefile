@@ -1,6 +1,7 @@
 # dlock - "make help" lists the verbs; README.md tells the rest.
 
 VERSION := 1.0.0
+.DEFAULT_GOAL := all
 
 prefix ?= /usr
 bindir ?= $(prefix)/bin
