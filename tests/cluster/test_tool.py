@@ -1,0 +1,130 @@
+"""dlockctl as scripts use it: exit status, JSON, one line on stderr."""
+import json
+import os
+import pathlib
+import subprocess
+
+from nodes import DLOCKCTL, Cluster, wait_until
+
+
+def tool(cluster, *arguments, server=None, user=None, **environment):
+    """(exit status, stdout, stderr) of dlockctl at the first follower, or the node named by server."""
+    home = cluster.directory / f"home-{user or 0}"
+    home.mkdir(exist_ok=True)
+    if user:
+        os.chown(home, user, user)
+        cluster.directory.chmod(0o755)
+    variables = {"PATH": os.environ["PATH"], "HOME": str(home), "DLOCK_SERVER": server or cluster.nodes[-1].address, **environment}
+    done = subprocess.run([DLOCKCTL, *arguments], capture_output=True, text=True, timeout=60, env=variables, user=user, stdin=subprocess.DEVNULL)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_exit_statuses_are_yes_no_usage_unknown_unreachable():
+    with Cluster() as cluster:
+        assert tool(cluster, "check", "backup")[0] == 1
+        assert tool(cluster, "preempt", "backup")[0] == 0
+        assert tool(cluster, "preempt", "backup")[0] == 1
+        assert tool(cluster, "check", "backup")[0] == 0
+        assert tool(cluster, "--client", "other", "preempt", "backup")[0] == 1
+        assert tool(cluster, "--client", "other", "release", "backup")[0] == 1
+        assert tool(cluster, "release", "backup")[0] == 0
+        for wrong in (["preempt"], ["nonsense"], ["preempt", "a", "b"], ["preempt", ""], ["preempt", "a\nb"], ["--client", "a b", "check", "x"],
+                      ["--timeout", "soon", "check", "x"], ["--server", "nowhere", "check", "x"], ["--nonsense", "check", "x"]):
+            status, out, error = tool(cluster, *wrong)
+            assert (status, out) == (2, "") and error.startswith("dlockctl: ") and error.count("\n") == 1, (wrong, status, out, error)
+        status, _, error = tool(cluster, "--timeout", "2", "preempt", "backup", server=str(cluster.directory / "nobody.sock"))
+        assert status == 4 and error.count("\n") == 1, (status, error)
+        for node in cluster.nodes[:2]:
+            node.kill()
+        status, _, error = tool(cluster, "--timeout", "1500ms", "preempt", "backup")
+        assert status == 3 and error.count("\n") == 1, (status, error)
+
+
+def test_json_has_the_documented_keys():
+    with Cluster() as cluster:
+        def told(*arguments):
+            return json.loads(tool(cluster, "--json", *arguments)[1])
+        free = told("check", "backup")
+        assert free["lock"] == "backup" and free["owner"] is None and free["index"] > 0 and free["leader_age_ms"] >= 0, free
+        got = told("--client", "alice", "preempt", "backup")
+        assert got["granted"] is True and got["owner"] == "alice" and got["token"] > 0, got
+        no = told("--client", "bob", "preempt", "backup")
+        assert no["granted"] is False and no["owner"] == "alice" and no["token"] is None, no
+        held = told("check", "backup")
+        assert (held["owner"], held["token"]) == ("alice", got["token"])
+        status = told("status")
+        assert status["node"] == "follower-2" and status["role"] == "follower" and status["leader"] == "leader"
+        assert status["term"] > 0 and status["applied"] <= status["commit"]
+        assert isinstance(told("whoami"), dict)
+        for command in ("list", "history"):
+            for line in tool(cluster, "--json", command)[1].splitlines():
+                json.loads(line)
+
+
+def test_the_client_id_is_made_once_per_user_and_kept():
+    with Cluster(followers=0) as cluster:
+        first, again, other = tool(cluster, "whoami"), tool(cluster, "whoami"), tool(cluster, "whoami", user=1001)
+        assert first[0] == 0 and first == again and first[1] != other[1]
+        assert tool(cluster, "preempt", "mine")[0] == 0
+        owner = json.loads(tool(cluster, "--json", "check", "mine")[1])["owner"]
+        assert owner in first[1] and len(owner) == 36
+        kept = tool(cluster, "whoami", XDG_STATE_HOME=str(cluster.directory / "elsewhere"))
+        assert kept[1] != first[1]
+
+
+def test_without_a_writable_home_changes_need_an_id_and_reads_do_not():
+    with Cluster(followers=0) as cluster:
+        nowhere = {"HOME": "/proc/nowhere", "XDG_STATE_HOME": "/proc/nowhere"}
+        status, _, error = tool(cluster, "preempt", "x", **nowhere)
+        assert status == 2 and "--client" in error and error.count("\n") == 1, (status, error)
+        assert tool(cluster, "check", "x", **nowhere)[0] == 1
+        assert tool(cluster, "--client", "me", "preempt", "x", **nowhere)[0] == 0
+        assert tool(cluster, "release", "x", DLOCK_CLIENT="me", **nowhere)[0] == 0
+
+
+def test_the_next_server_is_tried_when_one_is_down():
+    with Cluster() as cluster:
+        servers = ",".join(node.address for node in cluster.nodes[1:])
+        cluster.nodes[1].stop()
+        assert tool(cluster, "--server", servers, "preempt", "x")[0] == 0
+        assert tool(cluster, "--server", f"127.0.0.1:1,{cluster.leader.tcp}", "check", "x")[0] == 0
+
+
+def test_another_cluster_is_refused_until_the_first_is_forgotten():
+    with Cluster(followers=0) as one, Cluster(followers=0) as two:
+        assert tool(one, "preempt", "x")[0] == 0
+        status, _, error = tool(one, "preempt", "x", server=two.leader.address)
+        assert status in (2, 4) and "cluster" in error and error.count("\n") == 1, (status, error)
+        assert tool(one, "forget-cluster")[0] == 0
+        assert tool(one, "preempt", "x", server=two.leader.address)[0] == 0
+
+
+def test_options_stop_at_the_first_operand():
+    with Cluster(followers=0) as cluster:
+        assert tool(cluster, "preempt", "--json", "x")[0] == 0
+        assert tool(cluster, "release", "x", "--json")[0] == 2
+        assert tool(cluster, "preempt", "--", "--json")[0] == 0
+
+
+def test_output_that_cannot_be_written_is_noticed():
+    with Cluster(followers=0) as cluster:
+        done = subprocess.run(f"{DLOCKCTL} --server {cluster.leader.address} status > /dev/full", shell=True, capture_output=True, text=True, timeout=30)
+        assert done.returncode != 0 and done.stderr.count("\n") == 1, done
+
+
+def test_lists_of_more_than_a_page_are_whole():
+    with Cluster(followers=1) as cluster:
+        with cluster.leader.client("alice") as alice:
+            for number in range(2500):
+                alice.preempt(f"many/{number:05}")
+        wait_until(lambda: tool(cluster, "check", "many/02499")[0] == 0, "the follower has all")
+        names = [json.loads(line)["lock"] for line in tool(cluster, "--json", "list", "many/")[1].splitlines()]
+        assert names == [f"many/{number:05}" for number in range(2500)]
+        assert len(tool(cluster, "--json", "history")[1].splitlines()) >= 2500
+
+
+def test_help_and_version_are_on_stdout():
+    for arguments in (["--help"], ["preempt", "--help"], ["--version"]):
+        done = subprocess.run([DLOCKCTL, *arguments], capture_output=True, text=True, timeout=10)
+        assert done.returncode == 0 and done.stdout and not done.stderr, done
+    assert pathlib.Path(DLOCKCTL).exists()
