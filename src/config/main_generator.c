@@ -18,15 +18,15 @@
 /* One socket unit, or the template or an instance of one. */
 struct unit {
         const char *key;                     /* in [listen] */
-        const char *format;                  /* the unit's name around the instance */
+        const char *name;                    /* the unit's, before the instance and ".socket" */
         enum config_role role;
 };
 
 static const struct unit units[] = {
-        { "clients", "dlock-leader%s.socket", CONFIG_LEADER },
-        { "peers", "dlock-leader-peer%s.socket", CONFIG_LEADER },
-        { "clients", "dlock-follower@%s.socket", CONFIG_FOLLOWER },
-        { "peers", "dlock-follower-peer@%s.socket", CONFIG_FOLLOWER },
+        { "clients", "dlock-leader", CONFIG_LEADER },
+        { "peers", "dlock-leader-peer", CONFIG_LEADER },
+        { "clients", "dlock-follower@", CONFIG_FOLLOWER },
+        { "peers", "dlock-follower-peer@", CONFIG_FOLLOWER },
 };
 
 /* systemd gives a generator no journal yet, but the kernel's log; without systemd there is stderr. */
@@ -78,4 +78,118 @@ static void listen_take(struct listen *listen, const struct config *config, cons
                 return;
         for (const char *cursor = text; config_list_next(&cursor, item, sizeof(item));)
                 listen_add_item(listen, config, key, item);
+}
+
+/* --- writing it -------------------------------------------------------------- */
+
+#define DROP_IN "50-dlock.conf"
+
+/* Below directory, which exists; makes UNIT.d/50-dlock.conf. */
+static void write_drop_in(const char *directory, const char *unit, const char *source, const struct listen *listen)
+{
+        char path[CONFIG_PATH_BYTES];
+        _cleanup_fclose_ FILE *file = NULL;
+
+        if (snprintf(path, sizeof(path), "%s/%s.d", directory, unit) >= (int)sizeof(path) - (int)sizeof("/" DROP_IN)) {
+                say("%s: the path is too long", directory);
+                return;
+        }
+        if (mkdir(path, 0755) < 0 && errno != EEXIST) {
+                say("cannot make %s: %s", path, strerror(errno));
+                return;
+        }
+        (void)strcat(path, "/" DROP_IN);
+        file = fopen(path, "we");
+        if (!file) {
+                say("cannot write %s: %s", path, strerror(errno));
+                return;
+        }
+        (void)fprintf(file, "# Made by dlock-generator from %s.\n", source);
+        /* A socket unit must listen somewhere: one that shall not is kept from starting. */
+        if (listen->used == 0)
+                (void)fputs("[Unit]\nConditionPathExists=!/\n", file);
+        else
+                (void)fprintf(file, "[Socket]\nListenStream=\n%sFreeBind=yes\n", listen->lines);
+        if (fflush(file) != 0 || ferror(file))
+                say("cannot write %s: %s", path, strerror(errno));
+}
+
+static bool is_of_instance(const char *path)
+{
+        const char *slash = strrchr(path, '/');
+
+        return slash && strncmp(slash, "/follower-", strlen("/follower-")) == 0;
+}
+
+/* The units of one set of files. */
+static void make_units(const char *directory, const struct config_settings *settings, const struct config *config, bool instance_only)
+{
+        for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+                const struct config_key *key = config_key_find(config->role, "listen", units[i].key);
+                const struct config_setting *setting = &settings->items[key - config_keys];
+                char unit[128], number[16] = "";
+                struct listen listen;
+
+                if (units[i].role != config->role || setting->line == 0 || (instance_only && !is_of_instance(settings->paths[setting->file])))
+                        continue;
+                if (!instance_only && strcmp(setting->text, key->defaults[config->role]) == 0)
+                        continue;
+                if (instance_only)
+                        (void)snprintf(number, sizeof(number), "%u", config->instance);
+                (void)snprintf(unit, sizeof(unit), "%s%s.socket", units[i].name, number);
+                listen_take(&listen, config, key, setting->text);
+                write_drop_in(directory, unit, settings->paths[setting->file], &listen);
+        }
+}
+
+static void make_role(const char *directory, const char *config_directory, enum config_role role, unsigned instance, bool shared_only)
+{
+        static struct config_settings settings;
+        struct config config;
+        char error[512];
+
+        if (config_settings_load(config_directory, role, instance, shared_only, &settings, &config, error) < 0)
+                say("%s; its socket units stay as they are shipped", error);
+        else
+                make_units(directory, &settings, &config, role == CONFIG_FOLLOWER && !shared_only);
+}
+
+/* follower-N.ini: N, or 0. */
+static unsigned instance_of(const char *name)
+{
+        static const char prefix[] = "follower-", suffix[] = ".ini";
+        size_t size = strlen(name);
+        char number[8];
+        uint64_t value;
+
+        if (strncmp(name, prefix, sizeof(prefix) - 1) != 0 || size < sizeof(prefix) + sizeof(suffix) - 1 ||
+            strcmp(name + size - (sizeof(suffix) - 1), suffix) != 0 || size - sizeof(prefix) - sizeof(suffix) + 2 >= sizeof(number))
+                return 0;
+        (void)snprintf(number, sizeof(number), "%.*s", (int)(size - (sizeof(prefix) - 1) - (sizeof(suffix) - 1)), name + sizeof(prefix) - 1);
+        if (number[0] == '0' || !parse_u64(number, &value) || value > CONFIG_INSTANCE_MAX)
+                return 0;
+        return (unsigned)value;
+}
+
+int main(int argc, char **argv)
+{
+        const char *directory = argc > 1 ? argv[1] : "/tmp", *config_directory = getenv("DLOCK_CONFIG_DIR");
+        const struct dirent *entry;
+        DIR *files;
+
+        if (argc != 2 && argc != 4) {
+                (void)fputs("Usage: dlock-generator NORMAL-DIR [EARLY-DIR LATE-DIR]; see dlock-generator(8)\n", stderr);
+                return EXIT_FAILURE;
+        }
+        if (!config_directory)
+                config_directory = "/etc/dlock";
+        make_role(directory, config_directory, CONFIG_LEADER, 0, false);
+        make_role(directory, config_directory, CONFIG_FOLLOWER, 1, true);
+        files = opendir(config_directory);
+        while (files && (entry = readdir(files)))
+                if (instance_of(entry->d_name) != 0)
+                        make_role(directory, config_directory, CONFIG_FOLLOWER, instance_of(entry->d_name), false);
+        if (files)
+                (void)closedir(files);
+        return EXIT_SUCCESS;
 }
