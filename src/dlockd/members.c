@@ -343,10 +343,9 @@ static void look_at_members(struct daemon *daemon)
                 const struct raft_member *member = &configuration->members[i];
 
                 peer_hub_member(daemon->hub, member->id, member->name, directory_find(replica_directory(daemon->replica), member->id));
-                alone = alone && !peer_hub_is_linked(daemon->hub, member->id);
+                alone = alone && !peer_hub_is_linked(daemon->hub, member->id) && !peer_hub_said_bye(daemon->hub, member->id);
         }
         peer_hub_members_end(daemon->hub);
-        peer_hub_set_lacks_majority(daemon->hub, !raft_has_quorum(raft));
         if (!alone || raft_role(raft) == RAFT_LEADER)
                 daemon->linked_at = daemon->now;
 }

@@ -19,8 +19,6 @@
 /* Between two attempts to dial a member: from the first to the longest, doubling, with jitter. */
 #define REDIAL_FIRST_MS 50
 #define REDIAL_LONGEST_MS 1000
-/* The same while a node that said BYE might be needed after all. */
-#define REDIAL_BYE_MS 5000
 /* Connections that have not said hello, and guests: strangers must not use up the descriptors. */
 #define STRANGERS_MAX 64
 /* A stranger's frame: a hello or a join. */
@@ -77,7 +75,6 @@ struct peer_hub {
         size_t member_count;
         size_t strangers;
         uint64_t now, cookie_next;
-        bool lacks_majority;
         struct peer_link *join;
         struct peer_raft raft;               /* decoding scratch */
 };
@@ -515,12 +512,8 @@ void peer_hub_tick(struct peer_hub *hub, uint64_t now)
 
                 if (!member->listed || member->links_up > 0 || member->dialling || member->address[0] == 0 || now < member->redial_ms)
                         continue;
-                if (member->said_bye) {
-                        member->redial_ms = now + REDIAL_BYE_MS;
-                        if (!hub->lacks_majority)
-                                continue;
-                }
-                dial_member(hub, member);
+                if (!member->said_bye)
+                        dial_member(hub, member);
         }
 }
 
@@ -562,9 +555,11 @@ void peer_hub_members_end(struct peer_hub *hub)
         }
 }
 
-void peer_hub_set_lacks_majority(struct peer_hub *hub, bool lacks)
+bool peer_hub_said_bye(const struct peer_hub *hub, uint64_t node)
 {
-        hub->lacks_majority = lacks;
+        const struct member *member = find_member((struct peer_hub *)hub, node);
+
+        return member && member->said_bye;
 }
 
 bool peer_hub_is_linked(const struct peer_hub *hub, uint64_t node)

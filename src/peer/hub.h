@@ -49,8 +49,6 @@ void peer_hub_set_self(struct peer_hub *hub, const struct peer_hello *self);
 void peer_hub_members_begin(struct peer_hub *hub);
 void peer_hub_member(struct peer_hub *hub, uint64_t node, const char *name, const char *address);
 void peer_hub_members_end(struct peer_hub *hub);
-/* A node that said BYE is dialled only while this is set. */
-void peer_hub_set_lacks_majority(struct peer_hub *hub, bool lacks);
 
 /* Dials an address to join through; one at a time, the previous attempt is given up. NULL: stop. */
 void peer_hub_join(struct peer_hub *hub, const char *address);
@@ -65,6 +63,8 @@ void peer_hub_flush(struct peer_hub *hub);
 
 /* Dials who is due, closes who is silent. now: monotonic ms. */
 void peer_hub_tick(struct peer_hub *hub, uint64_t now);
+/* It stopped cleanly, and has not come back: it is not dialled, because its socket would start it again. It dials when it is back. */
+bool peer_hub_said_bye(const struct peer_hub *hub, uint64_t node);
 bool peer_hub_is_linked(const struct peer_hub *hub, uint64_t node);
 /* Says BYE on every link and sends what is queued, as far as it goes without waiting. */
 void peer_hub_bye(struct peer_hub *hub);
