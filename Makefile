@@ -20,7 +20,7 @@ BUILD ?= build
 PKG_CONFIG ?= pkg-config
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Wundef -Wswitch-enum -Werror
-HARDENING := -fPIC -fstack-protector-strong -fstack-clash-protection -fvisibility=hidden -D_FORTIFY_SOURCE=2
+HARDENING := -fPIC -fstack-protector-strong -fstack-clash-protection -fvisibility=hidden -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 CFLAGS ?= -O2 -g
 ALL_CFLAGS = -std=gnu17 $(WARNINGS) $(HARDENING) $(CFLAGS) $(SANITIZE)
 ALL_CPPFLAGS = -D_GNU_SOURCE -DDLOCK_VERSION='"$(VERSION)"' -Isrc -Iinclude $(CPPFLAGS)
@@ -28,7 +28,7 @@ ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now,--as-needed $(LDFLAGS) $(SANITIZE)
 
 # Asserts stay on in releases; -O0 builds cannot be fortified.
 ifneq ($(filter -O0,$(CFLAGS)),)
-HARDENING := $(filter-out -D_FORTIFY_SOURCE=2,$(HARDENING))
+HARDENING := $(filter-out -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2,$(HARDENING))
 endif
 # A sanitizer's allocator and stack checks replace the hardening ones.
 ifneq ($(SANITIZE),)
