@@ -40,6 +40,5 @@ deb:
 	cp -a Makefile README.md CHANGELOG LICENSE src include etc systemd tests packaging $(DEB_TREE)/
 	cp -a packaging/debian $(DEB_TREE)/debian
 	find $(DEB_TREE) -name __pycache__ -prune -exec rm -rf {} +
-	cd $(BUILD)/deb && tar -c --sort=name --exclude=./debian -J -f dlock_$(VERSION).orig.tar.xz --exclude=dlock-$(VERSION)/debian dlock-$(VERSION)
 	cd $(DEB_TREE) && env -u BUILD -u MAKEFLAGS -u MAKELEVEL -u MFLAGS DEB_BUILD_OPTIONS="$(DEB_BUILD_OPTIONS)" dpkg-buildpackage -us -uc -b
 	lintian --fail-on error,warning $(BUILD)/deb/*.changes
