@@ -8,12 +8,18 @@ ROOMS_replica := replica raft lock base
 ROOMS_store := store base
 ROOMS_wire := wire base
 ROOMS_config := config base
+ROOMS_client := libdlock wire base
+ROOMS_identity := libdlock wire base
+ROOMS_hostile := libdlock wire base
 ROOMS_peer := peer raft base
 LIBS_store := $(SQLITE_LIBS) -lpthread
 KIT_store := store_kit
 STORE_TESTS := store store_refused store_crash store_snapshot
 $(foreach test,$(filter-out store,$(STORE_TESTS)),$(eval ROOMS_$(test) := $(ROOMS_store))$(eval LIBS_$(test) := $(LIBS_store))$(eval KIT_$(test) := $(KIT_store)))
 LIBS_config := $(INIH_LIBS)
+LIBS_client := $(SYSTEMD_LIBS)
+LIBS_identity := $(SYSTEMD_LIBS)
+LIBS_hostile := $(SYSTEMD_LIBS)
 
 UNIT_TESTS := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*.c))
 UNIT_PROGRAMS := $(patsubst %,$(BUILD)/tests/unit_%,$(UNIT_TESTS))
@@ -66,6 +72,14 @@ fuzz-run: $(patsubst %,$(BUILD)/tests/fuzz_%,$(FUZZERS))
 		$(BUILD)/corpus/$$name tests/fuzz/corpus/$$name || exit 1; done
 
 check: replay
+
+# A sanitizer adds calls of its own.
+ifeq ($(SANITIZE),)
+.PHONY: purity
+purity: $(foreach room,$(ROOMS),$(BUILD)/lib/$(room).a)
+	@BUILD=$(BUILD) tests/purity.sh
+check: purity
+endif
 
 # Real daemons on loopback. WORDS picks the tests whose name has one of them.
 .PHONY: cluster sanitize
