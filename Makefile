@@ -53,7 +53,7 @@ SQLITE_LIBS := $(shell $(PKG_CONFIG) --libs sqlite3)
 SYSTEMD_LIBS := $(shell $(PKG_CONFIG) --libs libsystemd)
 INIH_LIBS := $(shell $(PKG_CONFIG) --libs inih)
 JSON_LIBS := $(shell $(PKG_CONFIG) --libs json-c)
-CHECK_LIBS := $(shell $(PKG_CONFIG) --libs check)
+CHECK_LIBS = $(shell $(PKG_CONFIG) --libs check)
 
 PROGRAMS := $(BUILD)/dlockd $(BUILD)/dlockctl $(BUILD)/dlock-generator $(BUILD)/libdlock.so.0 $(BUILD)/libdlock.a
 
