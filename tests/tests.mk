@@ -101,3 +101,6 @@ run: $(BUILD)/dlockd $(BUILD)/dlockctl
 	@BUILD=$(BUILD) tests/run.sh
 
 test: check cluster
+
+# Booted hosts.
+-include tests/system/*.mk
