@@ -17,7 +17,8 @@ static void print_status(const struct dlock_answer *answer)
         print_text("node", status->node, "-");
         print_text("role", status->role, "-");
         print_text("leader", status->leader, "none known with a majority");
-        print_text("", tool_age(status->leader_age_ms, age), "");
+        if (status->leader_age_ms != 0)
+                print_text("", tool_age(status->leader_age_ms, age), "");
         print_text("cluster", status->cluster, "not a member yet");
         (void)printf("%-9s%" PRIu64 "\n", "term", status->term);
         (void)printf("%-9s%" PRIu64 "\n", "commit", status->commit);

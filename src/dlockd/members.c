@@ -342,7 +342,7 @@ static void look_at_members(struct daemon *daemon)
         for (size_t i = 0; i < configuration->count; i++) {
                 const struct raft_member *member = &configuration->members[i];
 
-                peer_hub_member(daemon->hub, member->id, member->name, directory_find(replica_directory(daemon->replica), member->id));
+                peer_hub_member(daemon->hub, member->id, member->name, replica_address(daemon->replica, member->id));
                 alone = alone && !peer_hub_is_linked(daemon->hub, member->id) && !peer_hub_said_bye(daemon->hub, member->id);
         }
         peer_hub_members_end(daemon->hub);

@@ -21,6 +21,8 @@
 #define RECEIVE_ROUNDS 256
 /* A buffer that grew beyond this is given back when it is empty. */
 #define KEEP_BYTES 262144
+/* A connection on which something came so lately is taken for alive. */
+#define FRESH_MS 100
 /* How long one of several servers may take to connect and say hello in the first round; it doubles from round to round. */
 #define ATTEMPT_MS 1000
 #define ATTEMPT_DOUBLINGS 3
@@ -521,18 +523,24 @@ static void flush(struct dlock *dlock)
 
 /* --- the turn --- */
 
+/* Nothing is awaited, and a moment ago the node was there: a look at the socket would be for nothing. */
+static bool just_heard(const struct dlock *dlock, uint64_t now)
+{
+        return dlock->fresh && dlock->link.state == LINK_READY && dlock->sent_count == 0 && now - dlock->link.heard < FRESH_MS;
+}
+
 void link_receive(struct dlock *dlock, uint64_t now)
 {
         if (dlock->link.state == LINK_CONNECTING)
                 advance_connect(dlock, now);
-        else if (dlock->link.state != LINK_NONE)
+        else if (dlock->link.state != LINK_NONE && !just_heard(dlock, now))
                 receive(dlock, now);
-        watch(dlock, now);
 }
 
 void link_send(struct dlock *dlock, uint64_t now)
 {
         dlock->fresh = false;
+        watch(dlock, now);
         /* Each lap loses a connection, and a round of lost ones ends with a pause. */
         for (;;) {
                 while (dlock->link.state == LINK_NONE && dlock->pending > 0 && now >= dlock->retry_at)

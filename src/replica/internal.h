@@ -67,6 +67,7 @@ struct replica {
         struct lock_table *table;
         struct lock_overlay *overlay;
         struct directory directory;
+        struct directory heard;                      /* addresses of entries that may not be committed: good enough to dial */
         uint64_t now;
         uint64_t applied, applied_term, applied_cluster_ms;
         uint64_t term;                       /* as last seen, to notice changes of leadership */
@@ -128,6 +129,7 @@ void replica_forwarded(struct replica *replica, uint64_t node, const struct node
 void replica_forward_reply(struct replica *replica, const struct node_message *message);
 
 /* members.c */
+void replica_hear_address(struct replica *replica, const struct raft_entry *entry);
 void replica_members_tick(struct replica *replica);
 void replica_answer_joins(struct replica *replica);
 void replica_members_message(struct replica *replica, uint64_t node, const struct node_message *message);

@@ -29,8 +29,23 @@ static void propose_address(struct replica *replica, uint64_t node, const char *
         memcpy(change.address, address, strlen(address) + 1);
         directory_change_put(&body, &change);
         if (directory_change_get(body.data, body.size, &change))
-                (void)raft_propose(replica->raft, RAFT_ENTRY_ADDRESS, body.data, body.size);
+                directory_apply(&replica->heard, raft_propose(replica->raft, RAFT_ENTRY_ADDRESS, body.data, body.size), &change);
         bytes_done(&body);
+}
+
+void replica_hear_address(struct replica *replica, const struct raft_entry *entry)
+{
+        struct directory_change change;
+
+        if (entry->kind == RAFT_ENTRY_ADDRESS && directory_change_get(entry->body, entry->size, &change))
+                directory_apply(&replica->heard, entry->index, &change);
+}
+
+const char *replica_address(const struct replica *replica, uint64_t node)
+{
+        const char *heard = directory_find(&replica->heard, node);
+
+        return heard ? heard : directory_find(&replica->directory, node);
 }
 
 static void wait_for_join(struct replica *replica, const struct replica_origin *origin, uint64_t id, uint64_t index)

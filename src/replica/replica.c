@@ -154,6 +154,8 @@ bool replica_raft_message(struct replica *replica, const struct raft_message *me
 {
         if (!entries_are_known(message))
                 return false;
+        for (size_t i = 0; i < message->entry_count; i++)
+                replica_hear_address(replica, message->entries[i]);
         raft_receive(replica->raft, message);
         notice_leadership(replica);
         return true;

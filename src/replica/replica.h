@@ -115,6 +115,8 @@ bool replica_has_more(const struct replica *replica);
 /* --- looking --- */
 const struct lock_table *replica_table(const struct replica *replica);
 const struct directory *replica_directory(const struct replica *replica);
+/* Where a member may be dialled, from entries that may not be committed yet too: a node that starts knows little else. NULL: unknown. */
+const char *replica_address(const struct replica *replica, uint64_t node);
 struct id128 replica_cluster(const struct replica *replica);
 uint64_t replica_applied(const struct replica *replica);
 /* cluster_ms of the newest entry applied, or now on the leader. */

@@ -220,7 +220,10 @@ bool replica_load_entry(struct replica *replica, const struct raft_entry *entry)
 {
         struct entry_columns columns;
 
-        return entry_describe(entry, &columns) && raft_restore_entry(replica->raft, entry);
+        if (!entry_describe(entry, &columns) || !raft_restore_entry(replica->raft, entry))
+                return false;
+        replica_hear_address(replica, entry);
+        return true;
 }
 
 bool replica_load_finish(struct replica *replica)

@@ -78,3 +78,12 @@ def test_a_leader_with_an_emptied_disk_joins_what_it_hears_of():
         # Without a leader nobody may let it in; what it must not do is make a second cluster.
         wait_until(lambda: "found a cluster that is there already" in leader.log(), "it hears of the cluster\n" + leader.log())
         assert leader.sql("SELECT cluster FROM meta")[0][0] in (None, ""), cluster_id
+
+
+def test_a_node_that_was_stopped_finds_the_others_which_do_not_dial_it():
+    for _ in range(5):
+        with Cluster() as cluster:
+            for node in (cluster.leader, cluster.followers[0]):
+                node.stop()
+                node.start()
+                wait_until(node.is_ready, f"{node.name} is back\n" + "\n".join(each.log()[-800:] for each in cluster.nodes))

@@ -2,20 +2,27 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 
 from nodes import DLOCKCTL, Cluster, wait_until
 
 
 def tool(cluster, *arguments, server=None, user=None, **environment):
-    """(exit status, stdout, stderr) of dlockctl at the first follower, or the node named by server."""
+    """(exit status, stdout, stderr) of dlockctl at the last follower, or the node named by server."""
+    program = DLOCKCTL
+    if user:
+        # The tree may be in a home that others may not look into.
+        program = cluster.directory / "dlockctl"
+        for file in ("dlockctl", "libdlock.so.0"):
+            shutil.copy(DLOCKCTL.parent / file, cluster.directory)
     home = cluster.directory / f"home-{user or 0}"
     home.mkdir(exist_ok=True)
     if user:
         os.chown(home, user, user)
         cluster.directory.chmod(0o755)
     variables = {"PATH": os.environ["PATH"], "HOME": str(home), "DLOCK_SERVER": server or cluster.nodes[-1].address, **environment}
-    done = subprocess.run([DLOCKCTL, *arguments], capture_output=True, text=True, timeout=60, env=variables, user=user, stdin=subprocess.DEVNULL)
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, env=variables, user=user, stdin=subprocess.DEVNULL)
     return done.returncode, done.stdout, done.stderr
 
 
