@@ -70,7 +70,6 @@ help:
 	@echo 'make sanitize   check and cluster under ASan + UBSan, the threaded parts under TSan'
 	@echo 'make fuzz       run each fuzzer for FUZZ_SECONDS (default 60)'
 	@echo 'make bench      the bench table'
-	@echo 'make tidy       clang-tidy and style checks'
 	@echo 'make deb        Debian packages into $(BUILD)/deb'
 	@echo 'make install    DESTDIR and every directory variable are honoured'
 	@echo 'make clean      remove $(BUILD)/'

@@ -9,6 +9,7 @@ ROOMS_store := store base
 ROOMS_wire := wire base
 ROOMS_config := config base
 ROOMS_client := libdlock wire base
+ROOMS_failover := libdlock wire base
 ROOMS_identity := libdlock wire base
 ROOMS_hostile := libdlock wire base
 ROOMS_peer := peer raft base
@@ -18,6 +19,7 @@ STORE_TESTS := store store_refused store_crash store_snapshot
 $(foreach test,$(filter-out store,$(STORE_TESTS)),$(eval ROOMS_$(test) := $(ROOMS_store))$(eval LIBS_$(test) := $(LIBS_store))$(eval KIT_$(test) := $(KIT_store)))
 LIBS_config := $(INIH_LIBS)
 LIBS_client := $(SYSTEMD_LIBS)
+LIBS_failover := $(SYSTEMD_LIBS)
 LIBS_identity := $(SYSTEMD_LIBS)
 LIBS_hostile := $(SYSTEMD_LIBS)
 
@@ -104,3 +106,9 @@ test: check cluster
 
 # Booted hosts.
 -include tests/system/*.mk
+
+# Printed, not asserted. BENCH_SECONDS per row.
+.PHONY: bench
+BENCH_SECONDS ?= 5
+bench: $(BUILD)/dlockd $(BUILD)/dlockctl
+	@BUILD=$(BUILD) python3 tests/bench/run.py $(BENCH_SECONDS)

@@ -121,7 +121,7 @@ static void on_join_up(void *context, const struct peer_hello *welcome, const ch
         struct bytes bytes = { 0 };
 
         if (welcome->node == 0) {
-                complain(daemon, daemon->join_dialled, "it is no member itself yet");
+                complain(daemon, daemon->join_dialled, "it is in no cluster itself yet");
                 try_again(daemon, JOIN_MS);
                 return;
         }
