@@ -34,9 +34,10 @@ def resident_kib(node):
     return 0
 
 
-def bench(servers, seconds):
+def bench(cluster, servers, seconds):
+    environment = {**os.environ, "XDG_STATE_HOME": str(cluster.directory / "state")}
     subprocess.run([DLOCKCTL, "--server", ",".join(servers), "--client", "bench", "bench", "--clients", "1,16,64,256", "--seconds", seconds, "--spread"],
-                   check=True)
+                   check=True, env=environment)
 
 
 def main():
@@ -46,9 +47,9 @@ def main():
               "p50 {:.0f} us, p99 {:.0f} us".format(*sync_us(cluster.directory)))
         print("idle nodes, resident: " + ", ".join(f"{node.name} {resident_kib(node)} KiB" for node in cluster.nodes), flush=True)
         print("\nthrough the leader", flush=True)
-        bench([cluster.leader.address], seconds)
+        bench(cluster, [cluster.leader.address], seconds)
         print("\nthrough two followers", flush=True)
-        bench([node.address for node in cluster.followers], seconds)
+        bench(cluster, [node.address for node in cluster.followers], seconds)
         print("\nafter it, resident: " + ", ".join(f"{node.name} {resident_kib(node)} KiB" for node in cluster.nodes))
 
 
