@@ -67,6 +67,7 @@ help:
 	@echo 'make cluster    tests with real daemons on loopback'
 	@echo 'make test       check and cluster: all that needs no booted host'
 	@echo 'make system     tests on booted systemd hosts, from the Debian packages (root)'
+	@echo 'make newcomer   the command lines of README.md in a fresh debootstrap chroot (root)'
 	@echo 'make sanitize   check and cluster under ASan + UBSan, the threaded parts under TSan'
 	@echo 'make fuzz       run each fuzzer for FUZZ_SECONDS (default 60)'
 	@echo 'make bench      the bench table'

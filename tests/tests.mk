@@ -112,3 +112,8 @@ test: check cluster
 BENCH_SECONDS ?= 5
 bench: $(BUILD)/dlockd $(BUILD)/dlockctl
 	@BUILD=$(BUILD) python3 tests/bench/run.py $(BENCH_SECONDS)
+
+# A fresh Debian, a clone, the README by the letter (root).
+.PHONY: newcomer
+newcomer:
+	tests/newcomer.sh
