@@ -10,6 +10,7 @@ for program in debootstrap git unshare; do
 done
 [ "$(id -u)" = 0 ] || { echo "newcomer: must be root, to debootstrap"; exit 1; }
 root=$(mktemp -d "${TMPDIR:-/var/tmp}/dlock-newcomer-XXXXXX")
+chmod 755 "$root"                       # others than root live in it too
 trap 'rm -rf --one-file-system "$root"' EXIT
 trap 'exit 130' INT TERM
 
