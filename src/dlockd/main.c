@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/diag.h"
@@ -29,6 +30,7 @@ static const char usage[] =
 
 struct arguments {
         const char *directory;
+        bool directory_given;
         enum config_role role;
         unsigned instance;
         bool check_only;
@@ -72,6 +74,7 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
                 switch (option) {
                 case 'c':
                         arguments->directory = optarg;
+                        arguments->directory_given = true;
                         break;
                 case CHECK_CONFIG:
                         arguments->check_only = true;
@@ -98,7 +101,7 @@ static int bind_one(const struct address *address, const char *key, struct liste
         if (r >= 0)
                 return 0;
         (void)snprintf(line, sizeof(line), "cannot listen on %s ([listen] %s): %s", address_format(address, text), key,
-                       r == -ENOENT ? "its directory does not exist" : r == -EADDRINUSE ? "another program, or this node itself, listens there" : strerror(-r));
+                       r == -ENOENT ? "its directory does not exist: make it, or name another path" : r == -EADDRINUSE ? "something listens there already, perhaps this very node: stop it, or name another address" : strerror(-r));
         failure_say(line);
         return r;
 }
@@ -150,6 +153,10 @@ int main(int argc, char **argv)
         if (r >= 0)
                 return r;
         notify_use_journal();
+        if (access(arguments.directory, R_OK | X_OK) < 0 && (errno != ENOENT || arguments.directory_given)) {
+                diag_error("%s cannot be read: %s: a directory with the ini files would be right", arguments.directory, strerror(errno));
+                return EXIT_USAGE;
+        }
         (void)signal(SIGPIPE, SIG_IGN);
         (void)signal(SIGXFSZ, SIG_IGN);      /* a file that may not grow is a failed write like any other */
         while (config_load(arguments.directory, arguments.role, arguments.instance, &config, error) < 0) {

@@ -117,6 +117,7 @@ int listen_bind(const struct address *address, struct listen_sockets *sockets)
         r = address->kind == ADDRESS_UNIX ? bind_unix(address, &fd) : bind_tcp(address, &fd);
         if (r < 0)
                 return r;
+        sockets->own[sockets->count] = true;
         sockets->fds[sockets->count++] = fd;
         return 0;
 }
@@ -156,9 +157,21 @@ int listen_accept(int fd)
         return client < 0 ? -errno : client;
 }
 
+static void remove_path(int fd)
+{
+        struct sockaddr_un bound = { 0 };
+        socklen_t size = sizeof(bound);
+
+        if (getsockname(fd, (struct sockaddr *)&bound, &size) == 0 && bound.sun_family == AF_UNIX && bound.sun_path[0])
+                (void)unlink(bound.sun_path);
+}
+
 void listen_close(struct listen_sockets *sockets)
 {
-        for (size_t i = 0; i < sockets->count; i++)
+        for (size_t i = 0; i < sockets->count; i++) {
+                if (sockets->own[i])
+                        remove_path(sockets->fds[i]);
                 (void)close(sockets->fds[i]);
+        }
         sockets->count = 0;
 }

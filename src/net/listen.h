@@ -11,6 +11,7 @@
 struct listen_sockets {
         size_t count;
         int fds[LISTEN_FDS_MAX];
+        bool own[LISTEN_FDS_MAX];            /* bound here: a socket path is removed with it */
 };
 
 /* The descriptors that systemd passed under this FileDescriptorName=, made non-blocking. Ownership goes to
@@ -26,4 +27,5 @@ bool listen_has(const struct listen_sockets *sockets, const struct address *addr
 /* The next connection, non-blocking and close-on-exec, or -errno (-EAGAIN: none now). */
 int listen_accept(int fd);
 
+/* Closes, and removes the socket paths that were bound here. */
 void listen_close(struct listen_sockets *sockets);

@@ -25,7 +25,8 @@ static int lock_directory(struct store *store, char error[512])
         store->directory_fd = open(store->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (store->directory_fd < 0) {
                 r = -errno;
-                (void)snprintf(error, 512, "%.300s cannot be opened: %s", store->directory, strerrordesc_np(-r));
+                (void)snprintf(error, 512, "%.300s cannot be opened: %s: make the directory, its owner the user of this node, or name another as [node] directory",
+                               store->directory, strerrordesc_np(-r));
                 return r;
         }
         if (flock(store->directory_fd, LOCK_EX | LOCK_NB) < 0) {
