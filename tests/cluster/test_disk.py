@@ -7,6 +7,8 @@ import shutil
 import sqlite3
 import struct
 import subprocess
+import threading
+import time
 
 import wire
 from nodes import DLOCKD, Cluster, wait_until
@@ -199,3 +201,42 @@ def test_a_leader_on_a_full_disk_stops_says_what_to_do_and_comes_back():
         finally:
             leader.kill()
             subprocess.run(["umount", leader.data], check=True)
+
+
+def test_a_million_locks_under_one_prefix_are_listed_without_delaying_others():
+    with Cluster(followers=1) as cluster:
+        leader, follower = cluster.nodes
+        total, names = 1000000, 0
+        with leader.client("hoarder") as hoarder:
+            handles = [os.urandom(16) for _ in range(1000)]
+            for seq in range(1, total // len(handles) + 1):
+                hoarder.socket.sendall(b"".join(
+                    wire.frame(wire.PREEMPT, tag, wire.request_body(wire.PREEMPT, 60000, f"many/{seq:04}/{tag:04}", handle, seq))
+                    for tag, handle in enumerate(handles)))
+                for _ in handles:
+                    assert hoarder.receive()[2][0] == wire.YES
+        wait_until(lambda: (follower.status() or {}).get("locks") == total, "the follower has them all", 60)
+        slowest, done = [0.0], threading.Event()
+
+        def look():
+            with follower.client("other") as other:
+                while not done.is_set():
+                    begin = time.monotonic()
+                    assert other.check("many/0500/0500").outcome == wire.YES
+                    slowest[0] = max(slowest[0], time.monotonic() - begin)
+        watcher = threading.Thread(target=look)
+        watcher.start()
+        with follower.client("reader") as reader:
+            after, more = "", True
+            while more:
+                rows, more, _ = reader.list_page("many/", after)
+                assert rows and rows[0][0] > after
+                after, names = rows[-1][0], names + len(rows)
+        done.set()
+        watcher.join()
+        assert names == total
+        # Both clients are threads of this one interpreter: their own turns are most of this.
+        assert slowest[0] < 1.0, slowest
+        follower.stop()
+        follower.launch()
+        wait_until(lambda: (follower.status() or {}).get("locks") == total, "it has read them again", 60)
