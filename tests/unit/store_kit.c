@@ -47,7 +47,7 @@ void remove_directory(void)
 
 char *path_of(const char *name, char path[128])
 {
-        (void)snprintf(path, 128, "%s/%s", directory, name);
+        (void)snprintf(path, 128, "%s/%.60s", directory, name);
         return path;
 }
 
