@@ -8,13 +8,13 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/queue.h>
-#include <sys/socket.h>
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "base/diag.h"
 #include "base/random.h"
 #include "dlockd/page.h"
+#include "net/owner.h"
 #include "net/stream.h"
 #include "replica/entry.h"
 #include "wire/wire.h"
@@ -182,22 +182,15 @@ static void set_events(struct session *session)
         (void)epoll_ctl(session->table->epoll, EPOLL_CTL_MOD, session->stream.fd, &event);
 }
 
-/* Locally the kernel says who is there; over TCP nobody can be told apart until TLS names them. */
+/* On this host the kernel says who is there; over the network nobody can be told apart until TLS names them. */
 static void set_principal(struct session *session)
 {
-        struct ucred credentials;
-        socklen_t size = sizeof(credentials);
-        int domain = 0;
-        socklen_t domain_size = sizeof(domain);
+        uid_t uid = 65534;                   /* nobody: for one who is gone already */
         char text[32] = "tcp";
         bool valid;
 
-        (void)getsockopt(session->stream.fd, SOL_SOCKET, SO_DOMAIN, &domain, &domain_size);
-        if (domain == AF_UNIX) {
-                if (getsockopt(session->stream.fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
-                        credentials.uid = (uid_t)65534;
-                (void)snprintf(text, sizeof(text), "uid:%u", (unsigned)credentials.uid);
-        }
+        if (owner_of_peer(session->stream.fd, &uid) != OWNER_REMOTE)
+                (void)snprintf(text, sizeof(text), "uid:%u", (unsigned)uid);
         valid = principal_set(&session->principal, text, strlen(text));
         assert(valid);
 }

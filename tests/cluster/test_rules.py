@@ -95,13 +95,13 @@ def test_an_id_of_one_local_user_is_refused_to_another_but_not_to_root():
     with Cluster(followers=1) as cluster:
         cluster.directory.chmod(0o755)
 
-        def as_user(uid, node, kind, lock):
+        def as_user(uid, node, kind, lock, tcp=False):
             read, write = os.pipe()
             child = os.fork()
             if child == 0:
                 try:
                     os.setresuid(uid, uid, uid)
-                    with node.client("shared-id") as connection:
+                    with wire.Connection(node.tcp if tcp else node.address, "shared-id") as connection:
                         os.write(write, bytes([connection.change(kind, lock).outcome]))
                 finally:
                     os._exit(0)
@@ -112,9 +112,10 @@ def test_an_id_of_one_local_user_is_refused_to_another_but_not_to_root():
             return outcome[0] if outcome else None
         follower = cluster.followers[0]
         assert as_user(1001, cluster.leader, wire.PREEMPT, "a") == wire.YES
-        assert as_user(1002, follower, wire.PREEMPT, "b") == wire.REJECTED
+        for tcp in (False, True):
+            assert as_user(1002, follower, wire.PREEMPT, "b", tcp) == wire.REJECTED
         assert as_user(1002, cluster.leader, wire.RELEASE, "a") == wire.REJECTED
-        assert as_user(1001, follower, wire.PREEMPT, "b") == wire.YES
+        assert as_user(1001, follower, wire.PREEMPT, "b", tcp=True) == wire.YES
         assert as_user(0, follower, wire.RELEASE, "a") == wire.YES
 
 
