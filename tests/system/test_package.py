@@ -1,0 +1,103 @@
+"""What installing, upgrading, removing and purging do to a host."""
+from dlock import ALL_SOCKETS, AT, FOLLOWER_1, FOLLOWER_2, LEADER, NODES, PACKAGES, SOCKETS, busy_clients, install, one_host, owner, preempt, release, wait_for_voters
+from lab import wait_until
+
+# All files but those that any work of apt, dpkg and systemd changes.
+FILES = (
+    "find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /var/tmp -o -path /var/log -o -path /var/cache -o -path /run/systemd "
+    "-o -path /run/log -o -path /run/dbus -o -path /run/user -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /root -o -path /var/lib/systemd \\) -prune -o -print; "
+    "ls /run /var/lib/dpkg/info /var/lib/systemd"
+)
+
+
+def installed_units(host):
+    text = host.out("systemctl list-unit-files --no-legend --plain 'dlock*'")
+    return {line.split()[0]: line.split()[1] for line in text.splitlines()}
+
+
+def test_installing_enables_and_starts_nothing(labs):
+    (a,) = labs.boot("a").hosts
+    install(a)
+    units = installed_units(a)
+    assert set(units) == {
+        "dlock-leader.service", "dlock-leader.socket", "dlock-leader-peer.socket",
+        "dlock-follower@.service", "dlock-follower@.socket", "dlock-follower-peer@.socket",
+    }, units
+    assert set(units.values()) == {"disabled"}, units
+    assert a.out("systemctl list-units --plain --no-legend 'dlock*'") == ""
+    assert not a.ok("pidof dlockd")
+    assert a.out("ss -Hlntx | grep -c -e 740 -e dlock || true") == "0"
+    assert a.out("stat -c '%U %a' /run/dlock") == "root 755"
+    assert a.out("getent passwd dlock").endswith(":/usr/sbin/nologin")
+    a.reboot()
+    assert a.out("systemctl list-units --plain --no-legend 'dlock*'") == "" and a.ok("test -d /run/dlock")
+
+
+def test_units_are_as_systemd_wants_them(labs):
+    (a,) = labs.boot("a").hosts
+    install(a)
+    verified = a.run(["systemd-analyze", "verify", "--man=no", *NODES, *ALL_SOCKETS], check=False)
+    assert verified.returncode == 0 and not (verified.stdout + verified.stderr).strip(), verified.stdout + verified.stderr
+
+
+def test_each_service_scores_at_most_2_for_exposure(labs):
+    (a,) = labs.boot("a").hosts
+    install(a)
+    for unit in (LEADER, FOLLOWER_1):
+        done = a.run(["systemd-analyze", "security", "--no-pager", "--threshold=20", unit], check=False)
+        print(f"      {done.stdout.strip().splitlines()[-1]}")
+        assert done.returncode == 0, done.stdout
+
+
+def test_programs_find_their_libraries_and_pages(labs):
+    (a,) = labs.boot("a").hosts
+    install(a)
+    assert a.out("dlockd --version").startswith("dlockd ") and a.ok("dlockctl --version")
+    assert a.ok("dlockd --check-config leader") and a.ok("dlockd --check-config follower 1")
+    for page in ("man1/dlockctl.1", "man3/libdlock.3", "man5/dlock.ini.5", "man5/dlock-client.ini.5", "man8/dlockd.8"):
+        assert a.ok(f"test -s /usr/share/man/{page}.gz"), page
+    assert a.ok("test -s /usr/share/bash-completion/completions/dlockctl && test -s /usr/include/dlock.h")
+
+
+def test_an_upgrade_restarts_what_runs_and_nobody_is_refused(labs):
+    a = one_host(labs)
+    a.run(["systemctl", "stop", FOLLOWER_2, *SOCKETS[FOLLOWER_2]])
+    running = (LEADER, FOLLOWER_1)
+    token = preempt(a, "kept", client="owner")
+    before = {unit: a.unit(unit, "MainPID") for unit in running}
+    sockets = {unit: a.unit(unit, "ActiveEnterTimestampMonotonic") for node in running for unit in SOCKETS[node]}
+    with busy_clients(a, [AT[unit] for unit in running], ["127.0.0.1:7401", "127.77.0.1:7401", "127.0.0.1:7402"]):
+        install(a, "--reinstall")
+        for unit in running:
+            wait_until(lambda: a.is_active(unit), f"{unit} to be up after the upgrade")
+    for unit in running:
+        assert a.unit(unit, "MainPID") not in ("0", before[unit]), unit
+    assert sockets == {unit: a.unit(unit, "ActiveEnterTimestampMonotonic") for unit in sockets}
+    assert not a.ok(["systemctl", "is-active", "-q", FOLLOWER_2]) and set(installed_units(a).values()) == {"disabled"}
+    assert owner(a, "kept") == "owner" and token
+    release(a, "kept", client="owner")
+
+
+def test_removing_stops_all_and_purging_leaves_nothing(labs):
+    (a,) = labs.boot("a").hosts
+    before, users = set(a.out(FILES).splitlines()), a.read("/etc/passwd") + a.read("/etc/group")
+    install(a)
+    a.run(["systemctl", "enable", "-q", "--now", *NODES, *ALL_SOCKETS])
+    wait_for_voters(a, AT[FOLLOWER_2], 3)
+    preempt(a, "lock", client="owner")
+    a.write("/etc/dlock/follower-2.ini", "[diagnostics]\nlevel = debug\n")
+    a.run(["apt-get", "-q", "-y", "remove", *PACKAGES])
+    assert not a.ok("pidof dlockd")
+    assert a.out("ss -Hlntx | grep -c -e 740 -e dlock || true") == "0"
+    assert a.out("systemctl list-units --plain --no-legend --state=active,activating,failed 'dlock*'") == ""
+    assert a.ok("test -s /etc/dlock/leader.ini && test -s /var/lib/dlock/leader/dlock.db")  # until it is purged
+    a.run("apt-get -q -y purge dlock-server dlockctl")  # of the libraries nothing was left
+    left = set(a.out(FILES).splitlines()) - before
+    assert not left, sorted(left)
+    assert a.read("/etc/passwd") + a.read("/etc/group") == users
+    assert a.out("systemctl list-units --all --plain --no-legend 'dlock*'") == ""
+    a.reboot()
+    install(a)
+    a.run(["systemctl", "start", LEADER])
+    wait_for_voters(a, AT[LEADER], 1)
+    assert owner(a, "lock") is None
