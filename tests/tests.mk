@@ -14,6 +14,7 @@ ROOMS_identity := libdlock wire base
 ROOMS_hostile := libdlock wire base
 ROOMS_peer := peer raft base
 LIBS_store := $(SQLITE_LIBS) -lpthread
+KIT_raft := raft_kit
 KIT_store := store_kit
 STORE_TESTS := store store_refused store_crash store_snapshot
 $(foreach test,$(filter-out store,$(STORE_TESTS)),$(eval ROOMS_$(test) := $(ROOMS_store))$(eval LIBS_$(test) := $(LIBS_store))$(eval KIT_$(test) := $(KIT_store)))

@@ -1,0 +1,296 @@
+/* The raft room, by hand and at random. The kit's watcher checks after every turn: one leader per term, one vote per
+ * term, commit never moves back, what is committed is on a majority's disks, the same everywhere, and in every later leader. */
+#include <check.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "raft_kit.h"
+
+static struct kit *kit;
+
+static void setup(void)
+{
+        kit = kit_new(3, false, 1);
+}
+
+static void teardown(void)
+{
+        kit = kit_free(kit);
+}
+
+static uint64_t commit_of(uint64_t id)
+{
+        return raft_commit(kit->nodes[id].raft);
+}
+
+START_TEST(leader_takes_office_with_a_noop_and_commits_everywhere)
+{
+        uint64_t index;
+
+        kit_wait_leader(kit, 1);
+        ck_assert_int_eq(kit->nodes[1].log[1]->kind, RAFT_ENTRY_NOOP);
+        index = kit_propose(kit, 1, 7);
+        ck_assert_uint_eq(index, 2);
+        kit_run(kit, 50);                    /* less than a heartbeat: a commit is told at once */
+        for (uint64_t id = 1; id <= 3; id++)
+                ck_assert_uint_eq(commit_of(id), 2);
+}
+END_TEST
+
+START_TEST(nothing_is_committed_before_a_majority_has_it_on_disk)
+{
+        kit_wait_leader(kit, 1);
+        kit_hold_disk(kit, 2, true);
+        kit_hold_disk(kit, 3, true);
+        (void)kit_propose(kit, 1, 7);
+        kit_run(kit, 300);
+        ck_assert_uint_eq(commit_of(1), 1);
+        kit_hold_disk(kit, 3, false);
+        kit_run(kit, 50);
+        ck_assert_uint_eq(commit_of(1), 2);
+}
+END_TEST
+
+START_TEST(leader_counts_itself_only_up_to_its_own_disk)
+{
+        kit_wait_leader(kit, 1);
+        kit_cut(kit, 1, 3, true);
+        kit_hold_disk(kit, 1, true);
+        (void)kit_propose(kit, 1, 7);
+        kit_run(kit, 300);
+        ck_assert_uint_eq(commit_of(1), 1);
+        kit_hold_disk(kit, 1, false);
+        kit_run(kit, 50);
+        ck_assert_uint_eq(commit_of(1), 2);
+}
+END_TEST
+
+START_TEST(commit_moves_while_proposals_never_pause)
+{
+        kit_wait_leader(kit, 1);
+        for (uint64_t value = 0; value < 400; value++) {
+                (void)kit_propose(kit, 1, value);
+                (void)kit_step(kit);
+                (void)kit_step(kit);
+                if (value % 4 == 0)
+                        kit_tick(kit, 1);
+                ck_assert_msg(value < 100 || commit_of(1) > 1, "R7: commit starves under load");
+        }
+        ck_assert_uint_gt(commit_of(1), 10);
+}
+END_TEST
+
+START_TEST(nothing_may_be_changed_before_an_entry_of_the_term_is_committed)
+{
+        kit_wait_leader(kit, 1);
+        kit_crash(kit, 1);
+        kit_hold_disk(kit, 2, false);
+        kit_start(kit, 1);
+        /* Elected, but its no-op is on no other disk. */
+        while (kit_leader(kit) != 1) {
+                kit_tick(kit, 10);
+                while (kit_step(kit) && kit_leader(kit) != 1)
+                        ;
+        }
+        ck_assert(!raft_may_change(kit->nodes[1].raft) && !raft_may_propose(kit->nodes[1].raft) && !raft_is_ready(kit->nodes[1].raft));
+        ck_assert_uint_eq(raft_demote(kit->nodes[1].raft, 3), 0);
+        kit_wait_leader(kit, 1);
+        ck_assert(raft_may_change(kit->nodes[1].raft));
+}
+END_TEST
+
+START_TEST(vote_is_spoken_only_when_it_is_on_disk)
+{
+        kit_hold_disk(kit, 2, true);
+        kit_hold_disk(kit, 3, true);
+        kit_run(kit, 5000);
+        ck_assert_uint_eq(kit_leader(kit), 0);
+        kit_hold_disk(kit, 3, false);
+        kit_wait_leader(kit, 1);
+}
+END_TEST
+
+START_TEST(configuration_that_was_never_committed_is_rolled_back)
+{
+        uint64_t index;
+
+        kit_free(kit);
+        kit = kit_new(3, true, 5);
+        kit_run(kit, 5000);
+        index = kit_leader(kit);
+        ck_assert_uint_ne(index, 0);
+        /* The leader alone has an entry that demotes another; it restarts with it, and it is in force there (R5). */
+        for (uint64_t id = 1, leader = index; id <= 3; id++)
+                if (id != leader)
+                        kit_cut(kit, leader, id, true);
+        {
+                uint64_t leader = index, other = leader == 1 ? 2 : 1, entry = raft_demote(kit->nodes[leader].raft, other);
+
+                ck_assert_uint_gt(entry, 0);
+                kit_run(kit, 20);
+                kit_crash(kit, leader);
+                kit_start(kit, leader);
+                ck_assert(!raft_configuration_votes(raft_configuration(kit->nodes[leader].raft), other));
+                kit_run(kit, 5000);          /* the others elect one of them */
+                ck_assert_uint_ne(kit_leader(kit), 0);
+                for (uint64_t id = 1; id <= 3; id++)
+                        if (id != leader)
+                                kit_cut(kit, leader, id, false);
+                kit_run(kit, 3000);
+                ck_assert(raft_configuration_votes(raft_configuration(kit->nodes[leader].raft), other));
+                ck_assert_uint_eq(raft_configuration_voters(raft_configuration(kit->nodes[leader].raft)), 3);
+        }
+}
+END_TEST
+
+START_TEST(leader_that_cannot_reach_a_majority_steps_down)
+{
+        kit_wait_leader(kit, 1);
+        kit_cut(kit, 1, 2, true);
+        kit_cut(kit, 1, 3, true);
+        kit_run(kit, 2500);
+        ck_assert_int_ne(raft_role(kit->nodes[1].raft), RAFT_LEADER);
+        kit_cut(kit, 1, 2, false);
+        kit_cut(kit, 1, 3, false);
+        kit_wait_leader(kit, 1);
+}
+END_TEST
+
+START_TEST(preferred_leader_leads_again_although_its_log_is_shorter)
+{
+        kit_wait_leader(kit, 1);
+        kit_hold_disk(kit, 1, true);
+        for (uint64_t value = 0; value < 5; value++)
+                (void)kit_propose(kit, 1, value);
+        kit_run(kit, 30);                    /* sent, written by the others, not by itself */
+        ck_assert_uint_eq(kit->nodes[1].last, 1);
+        ck_assert_uint_eq(kit->nodes[2].last, 6);
+        kit_crash(kit, 1);
+        kit_hold_disk(kit, 1, false);
+        kit_start(kit, 1);
+        kit_wait_leader(kit, 1);
+        ck_assert_uint_gt(kit->nodes[1].last, 6);
+        ck_assert_uint_ge(commit_of(1), 6);  /* what two of three disks had is not lost */
+}
+END_TEST
+
+START_TEST(stand_in_proposes_nothing)
+{
+        kit_wait_leader(kit, 1);
+        kit_hold_disk(kit, 1, true);
+        (void)kit_propose(kit, 1, 1);
+        kit_run(kit, 30);
+        kit_crash(kit, 1);
+        kit_hold_disk(kit, 1, false);
+        kit_start(kit, 1);
+        for (uint64_t end = kit->now + 10000; kit->now < end && kit_leader(kit) != 1; kit_run(kit, 10)) {
+                uint64_t leader = kit_leader(kit);
+
+                if (leader != 0)
+                        ck_assert(!raft_may_propose(kit->nodes[leader].raft) && !raft_may_change(kit->nodes[leader].raft));
+        }
+        ck_assert_uint_eq(kit_leader(kit), 1);
+}
+END_TEST
+
+/* Crashes, cuts and slow disks at random; all nodes campaign, so that leaders change often. */
+START_TEST(random_faults_never_fork_what_is_committed)
+{
+        uint64_t committed = 0;
+
+        kit_free(kit);
+        kit = kit_new(_i % 2 ? 5 : 3, _i % 3 != 0, (uint64_t)_i + 1);
+        for (unsigned step = 0; step < 3000; step++) {
+                uint64_t a = kit_random(kit, kit->count) + 1, b = kit_random(kit, kit->count) + 1;
+
+                switch (kit_random(kit, 40)) {
+                case 0:
+                        if (kit->nodes[a].raft)
+                                kit_crash(kit, a);
+                        break;
+                case 1:
+                case 2:
+                        if (!kit->nodes[a].raft)
+                                kit_start(kit, a);
+                        break;
+                case 3:
+                        if (a != b)
+                                kit_cut(kit, a, b, kit_random(kit, 3) == 0);
+                        break;
+                case 4:
+                        kit_hold_disk(kit, a, kit_random(kit, 3) == 0);
+                        break;
+                case 5:
+                case 6:
+                case 7:
+                        (void)kit_propose(kit, a, step);
+                        break;
+                case 8:
+                case 9:
+                case 10:
+                        kit_tick(kit, kit_random(kit, 60));
+                        break;
+                case 11:
+                        kit_run(kit, kit_random(kit, 20) == 0 ? 3000 : 30);
+                        break;
+                default:
+                        (void)kit_step(kit);
+                        break;
+                }
+        }
+        committed = kit->committed_last;
+        /* The faults stop: a leader, and all that was committed on every node. */
+        for (uint64_t a = 1; a <= kit->count; a++) {
+                kit_hold_disk(kit, a, false);
+                if (!kit->nodes[a].raft)
+                        kit_start(kit, a);
+                for (uint64_t b = 1; b <= kit->count; b++)
+                        if (a != b)
+                                kit_cut(kit, a, b, false);
+        }
+        for (uint64_t end = kit->now + 60000; kit->now < end; kit_run(kit, 50)) {
+                uint64_t leader = kit_leader(kit);
+
+                if (leader != 0 && kit_propose(kit, leader, 99) != 0)
+                        break;
+        }
+        kit_run(kit, 3000);
+        ck_assert_uint_ne(kit_leader(kit), 0);
+        ck_assert_uint_gt(kit->committed_last, committed);
+        for (uint64_t id = 1; id <= kit->count; id++)
+                ck_assert_uint_eq(raft_commit(kit->nodes[id].raft), kit->committed_last);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+        Suite *s = suite_create("raft");
+        TCase *c = tcase_create("raft");
+
+        tcase_add_checked_fixture(c, setup, teardown);
+        tcase_set_timeout(c, 60);
+        tcase_add_test(c, leader_takes_office_with_a_noop_and_commits_everywhere);
+        tcase_add_test(c, nothing_is_committed_before_a_majority_has_it_on_disk);
+        tcase_add_test(c, leader_counts_itself_only_up_to_its_own_disk);
+        tcase_add_test(c, commit_moves_while_proposals_never_pause);
+        tcase_add_test(c, nothing_may_be_changed_before_an_entry_of_the_term_is_committed);
+        tcase_add_test(c, vote_is_spoken_only_when_it_is_on_disk);
+        tcase_add_test(c, configuration_that_was_never_committed_is_rolled_back);
+        tcase_add_test(c, leader_that_cannot_reach_a_majority_steps_down);
+        tcase_add_test(c, preferred_leader_leads_again_although_its_log_is_shorter);
+        tcase_add_test(c, stand_in_proposes_nothing);
+        tcase_add_loop_test(c, random_faults_never_fork_what_is_committed, 0, 300);
+        suite_add_tcase(s, c);
+        return s;
+}
+
+int main(void)
+{
+        SRunner *runner = srunner_create(suite());
+        int failed;
+
+        srunner_run_all(runner, CK_ENV);
+        failed = srunner_ntests_failed(runner);
+        srunner_free(runner);
+        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
