@@ -158,7 +158,7 @@ START_TEST(what_no_key_is_called_is_refused)
         assert_refused("[node]\n name = x\n", 2, "indented");
         assert_refused("[cluster]\nmax_voters = 1\nmin_voters = 2\n", 3, "min_voters");
         assert_refused("[node]\nname = a\nname = b\n", 3, "name");
-        assert_refused("[node\nname = a\n", 1, "[node");
+        assert_refused("[node\nname = a\n", 1, "without");
 }
 END_TEST
 
