@@ -81,7 +81,10 @@ ifeq ($(SANITIZE),)
 .PHONY: purity
 purity: $(foreach room,$(ROOMS),$(BUILD)/lib/$(room).a)
 	@BUILD=$(BUILD) tests/purity.sh
-check: purity
+.PHONY: units
+units: $(BUILD)/dlockd $(BUILD)/dlock-generator
+	@BUILD=$(BUILD) tests/units.sh
+check: purity units
 endif
 
 # Real daemons on loopback. WORDS picks the tests whose name has one of them.
