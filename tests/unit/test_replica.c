@@ -1,0 +1,512 @@
+/* The replica room: three nodes in memory whose disks sync at once, unless held, and whose links lose nothing, unless cut. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/cleanup.h"
+#include "raft/log.h"
+#include "replica/replica.h"
+
+#define NODES 3
+#define ANSWERS 64
+#define RECORDS 256
+
+struct letter {
+        struct letter *next;
+        uint64_t from, to;
+        bool is_raft;
+        struct raft_message raft;
+        struct raft_entry **entries;
+        struct bytes node;
+};
+
+struct kept {
+        enum raft_table table;
+        char key[256], label[520];
+        uint64_t number;
+        struct bytes body;
+};
+
+struct node {
+        struct replica *replica;
+        bool disk_held;
+        uint64_t held_persist;
+        struct replica_answer answers[ANSWERS];
+        size_t answer_count;
+        struct kept kept[RECORDS];           /* the state tables, as of the base */
+        size_t kept_count;
+        struct raft_base base;
+        struct bytes base_configuration;
+};
+
+static struct node nodes[NODES + 1];
+static bool cut[NODES + 1];
+static struct letter *first, **last;
+static uint64_t now;
+static const struct id128 cluster = { { 0xc } };
+
+/* --- effects --- */
+
+static struct letter *add_letter(uint64_t from, uint64_t to)
+{
+        struct letter *letter = alloc_zeroed(1, sizeof(*letter));
+
+        letter->from = from;
+        letter->to = to;
+        *last = letter;
+        last = &letter->next;
+        return letter;
+}
+
+static void post_raft(uint64_t from, const struct raft_message *message)
+{
+        struct letter *letter = add_letter(from, message->node);
+
+        letter->is_raft = true;
+        letter->raft = *message;
+        letter->raft.node = from;
+        letter->entries = alloc_zeroed(message->entry_count + 1, sizeof(letter->entries[0]));
+        for (size_t i = 0; i < message->entry_count; i++) {
+                const struct raft_entry *entry = message->entries[i];
+
+                letter->entries[i] = raft_entry_new(entry->index, entry->term, entry->kind, entry->cluster_ms, entry->wall_ms, entry->body, entry->size);
+        }
+        letter->raft.entries = (const struct raft_entry *const *)letter->entries;
+}
+
+static struct kept *find_kept(struct node *node, const struct raft_record *record)
+{
+        for (size_t i = 0; i < node->kept_count; i++)
+                if (node->kept[i].table == record->table && strcmp(node->kept[i].key, record->key) == 0)
+                        return &node->kept[i];
+        return NULL;
+}
+
+static void keep_record(struct node *node, const struct raft_record *record)
+{
+        struct kept *kept = find_kept(node, record);
+
+        if (!record->body) {
+                ck_assert_ptr_nonnull(kept);
+                bytes_done(&kept->body);
+                *kept = node->kept[--node->kept_count];
+                return;
+        }
+        if (!kept) {
+                ck_assert_uint_lt(node->kept_count, RECORDS);
+                kept = &node->kept[node->kept_count++];
+                *kept = (struct kept){ .table = record->table };
+        }
+        (void)strcpy(kept->key, record->key);
+        (void)strcpy(kept->label, record->label);
+        kept->number = record->number;
+        bytes_clear(&kept->body);
+        bytes_put(&kept->body, record->body, record->body_size);
+}
+
+static void keep_base(struct node *node, const struct replica_effects *effects)
+{
+        for (size_t i = 0; i < effects->record_count; i++)
+                keep_record(node, &effects->records[i]);
+        bytes_clear(&node->base_configuration);
+        bytes_put(&node->base_configuration, effects->base->configuration, effects->base->configuration_size);
+        node->base = *effects->base;
+        node->base.configuration = node->base_configuration.data;
+}
+
+static void turn(uint64_t id)
+{
+        struct node *node = &nodes[id];
+        const struct replica_effects *effects;
+        uint64_t persist;
+
+        replica_turn(node->replica);
+        effects = replica_effects(node->replica);
+        persist = effects->raft->persist_id;
+        for (size_t i = 0; i < effects->raft->message_count; i++)
+                if (effects->raft->messages[i].node <= NODES && !cut[id] && !cut[effects->raft->messages[i].node])
+                        post_raft(id, &effects->raft->messages[i]);
+        for (size_t i = 0; i < effects->send_count; i++)
+                if (!cut[id] && !cut[effects->sends[i].node])
+                        bytes_put(&add_letter(id, effects->sends[i].node)->node, effects->sends[i].data, effects->sends[i].size);
+        for (size_t i = 0; i < effects->answer_count; i++) {
+                ck_assert_uint_lt(node->answer_count, ANSWERS);
+                node->answers[node->answer_count++] = effects->answers[i];
+        }
+        if (effects->base)
+                keep_base(node, effects);
+        replica_effects_clear(node->replica);
+        if (persist && node->disk_held)
+                node->held_persist = persist;
+        else if (persist) {
+                raft_persisted(replica_raft(node->replica), persist);
+                turn(id);
+        }
+}
+
+static void deliver(void)
+{
+        struct letter *letter = first;
+        struct node_message message;
+
+        first = letter->next;
+        if (!first)
+                last = &first;
+        if (letter->is_raft) {
+                ck_assert(replica_raft_message(nodes[letter->to].replica, &letter->raft));
+        } else {
+                ck_assert(node_message_get(letter->node.data, letter->node.size, &message));
+                replica_node_message(nodes[letter->to].replica, letter->from, &message);
+        }
+        turn(letter->to);
+        for (size_t i = 0; letter->is_raft && i < letter->raft.entry_count; i++)
+                free(letter->entries[i]);
+        free(letter->entries);
+        bytes_done(&letter->node);
+        free(letter);
+}
+
+static void run(uint64_t ms)
+{
+        for (uint64_t end = now + ms; now < end;) {
+                now += 10;
+                for (uint64_t id = 1; id <= NODES; id++) {
+                        replica_tick(nodes[id].replica, now, now);
+                        turn(id);
+                }
+                while (first)
+                        deliver();
+        }
+}
+
+/* --- life --- */
+
+static struct replica *make(uint64_t id, const struct raft_base *base)
+{
+        struct replica_settings settings = { .raft = { .election_timeout_ms = 1000, .heartbeat_ms = 100, .campaigns = id == 1, .max_voters = 5, .seed = id },
+                                             .keep_entries = 1000, .min_voters = 1, .cluster = cluster };
+        const struct raft_start start = { .id = id, .base = *base, .log_first = base->index + 1,
+                                          .hard = { .term = base->term } };
+
+        (void)snprintf(settings.address, sizeof(settings.address), "127.0.0.1:%u", (unsigned)(7000 + id));
+        return replica_new(&settings, &start);
+}
+
+static void setup(void)
+{
+        struct raft_configuration *configuration = raft_configuration_copy(NULL, NODES);
+        struct bytes bytes = { 0 };
+
+        memset(nodes, 0, sizeof(nodes));
+        memset(cut, 0, sizeof(cut));
+        first = NULL;
+        last = &first;
+        now = 1000;
+        configuration->count = NODES;
+        for (size_t i = 0; i < NODES; i++) {
+                configuration->members[i] = (struct raft_member){ .id = i + 1, .incarnation = { { (uint8_t)(i + 1) } }, .standing = RAFT_VOTER, .preferred = i == 0 };
+                configuration->members[i].name[0] = (char)('a' + i);
+        }
+        raft_configuration_put(&bytes, configuration);
+        free(configuration);
+        for (uint64_t id = 1; id <= NODES; id++) {
+                nodes[id].replica = make(id, &(struct raft_base){ .configuration = bytes.data, .configuration_size = bytes.size });
+                replica_tick(nodes[id].replica, now, now);
+        }
+        bytes_done(&bytes);
+        for (uint64_t id = 1; id <= NODES; id++)
+                for (uint64_t other = 1; other <= NODES; other++)
+                        if (other != id)
+                                replica_link(nodes[id].replica, other, true);
+        run(3000);
+        ck_assert_int_eq(raft_role(replica_raft(nodes[1].replica)), RAFT_LEADER);
+}
+
+static void teardown(void)
+{
+        for (uint64_t id = 1; id <= NODES; id++) {
+                nodes[id].replica = replica_free(nodes[id].replica);
+                for (size_t i = 0; i < nodes[id].kept_count; i++)
+                        bytes_done(&nodes[id].kept[i].body);
+                bytes_done(&nodes[id].base_configuration);
+        }
+}
+
+static struct lock_request request_of(enum lock_change_kind kind, uint8_t handle, uint64_t seq, const char *client, const char *lock)
+{
+        struct lock_request request = { .kind = kind, .handle = { { handle } }, .seq = seq };
+
+        ck_assert(client_id_set(&request.client, client, strlen(client)) && principal_set(&request.principal, "uid:1", 5));
+        ck_assert(lock_name_set(&request.name, lock, strlen(lock)));
+        return request;
+}
+
+static void ask(uint64_t id, uint64_t tag, enum lock_change_kind kind, uint8_t handle, uint64_t seq, const char *client, const char *lock)
+{
+        const struct lock_request request = request_of(kind, handle, seq, client, lock);
+
+        replica_request(nodes[id].replica, &(struct replica_origin){ .session = 1, .tag = tag }, &request, now + 5000);
+        turn(id);
+        while (first)
+                deliver();
+}
+
+static const struct replica_answer *answer_of(uint64_t id, uint64_t tag)
+{
+        for (size_t i = 0; i < nodes[id].answer_count; i++)
+                if (nodes[id].answers[i].origin.tag == tag)
+                        return &nodes[id].answers[i];
+        return NULL;
+}
+
+static const char *owner_at(uint64_t id, const char *lock)
+{
+        struct lock_name name = { 0 };
+        struct lock_view view;
+
+        ck_assert(lock_name_set(&name, lock, strlen(lock)));
+        return lock_table_find(replica_table(nodes[id].replica), &name, &view) ? view.owner : NULL;
+}
+
+static void hold_disks(uint64_t a, uint64_t b, bool hold)
+{
+        const uint64_t ids[] = { a, b };
+
+        for (size_t i = 0; i < 2; i++) {
+                struct node *node = &nodes[ids[i]];
+
+                node->disk_held = hold;
+                if (!hold && node->held_persist) {
+                        raft_persisted(replica_raft(node->replica), node->held_persist);
+                        node->held_persist = 0;
+                        turn(ids[i]);
+                }
+        }
+}
+
+/* --- answers --- */
+
+START_TEST(change_is_answered_only_when_a_majority_has_it)
+{
+        hold_disks(2, 3, true);
+        ask(1, 7, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+        run(300);
+        ck_assert_ptr_null(answer_of(1, 7));
+        ck_assert_ptr_null(owner_at(1, "a"));
+        hold_disks(2, 3, false);
+        run(300);
+        ck_assert_int_eq(answer_of(1, 7)->outcome, REPLICA_YES);
+        ck_assert_uint_eq(answer_of(1, 7)->token, answer_of(1, 7)->index);
+        ck_assert_str_eq(owner_at(1, "a"), "alice");
+}
+END_TEST
+
+START_TEST(refusal_waits_for_what_it_rests_on)
+{
+        hold_disks(2, 3, true);
+        ask(1, 7, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+        ask(1, 8, LOCK_CHANGE_PREEMPT, 2, 1, "bob", "a");
+        run(300);
+        ck_assert_ptr_null(answer_of(1, 8));
+        hold_disks(2, 3, false);
+        run(300);
+        ck_assert_int_eq(answer_of(1, 8)->outcome, REPLICA_HELD);
+        ck_assert_str_eq(answer_of(1, 8)->client.text, "alice");
+        ck_assert_uint_ge(answer_of(1, 8)->index, answer_of(1, 7)->index);
+}
+END_TEST
+
+START_TEST(follower_answers_when_it_has_applied_the_change_itself)
+{
+        ask(2, 7, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+        run(200);
+        ck_assert_int_eq(answer_of(2, 7)->outcome, REPLICA_YES);
+        ck_assert_str_eq(owner_at(2, "a"), "alice");
+        ck_assert_uint_ge(replica_applied(nodes[2].replica), answer_of(2, 7)->index);
+        ask(3, 8, LOCK_CHANGE_PREEMPT, 2, 1, "bob", "a");
+        run(200);
+        ck_assert_int_eq(answer_of(3, 8)->outcome, REPLICA_HELD);
+        ck_assert_str_eq(owner_at(3, "a"), "alice");
+}
+END_TEST
+
+START_TEST(retry_gets_its_first_answer_through_any_node)
+{
+        uint64_t token;
+
+        ask(2, 7, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+        run(200);
+        token = answer_of(2, 7)->token;
+        for (uint64_t id = 1; id <= 3; id++) {
+                ask(id, 20 + id, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+                run(200);
+                ck_assert_int_eq(answer_of(id, 20 + id)->outcome, REPLICA_YES);
+                ck_assert_uint_eq(answer_of(id, 20 + id)->token, token);
+        }
+}
+END_TEST
+
+START_TEST(without_a_majority_the_answer_is_unknown_at_the_deadline)
+{
+        cut[2] = cut[3] = true;
+        ask(1, 7, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+        run(6000);
+        ck_assert_ptr_nonnull(answer_of(1, 7));
+        ck_assert(answer_of(1, 7)->outcome == REPLICA_UNKNOWN || answer_of(1, 7)->outcome == REPLICA_NO_LEADER);
+        ck_assert_ptr_null(owner_at(1, "a"));
+}
+END_TEST
+
+START_TEST(request_in_flight_when_leadership_is_lost_happens_once)
+{
+        size_t grants = 0;
+
+        hold_disks(2, 3, true);
+        ask(2, 7, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+        cut[1] = true;
+        run(2500);                           /* the leader hears nobody and steps down */
+        ck_assert_int_ne(raft_role(replica_raft(nodes[1].replica)), RAFT_LEADER);
+        hold_disks(2, 3, false);
+        cut[1] = false;
+        run(4000);
+        ck_assert_ptr_nonnull(answer_of(2, 7));
+        for (uint64_t index = 1; index <= raft_commit(replica_raft(nodes[1].replica)); index++) {
+                const struct raft_entry *entry = raft_entry_at(replica_raft(nodes[1].replica), index);
+
+                grants += entry && entry->kind == RAFT_ENTRY_PREEMPT;
+        }
+        ck_assert_uint_le(grants, 1);
+        if (answer_of(2, 7)->outcome == REPLICA_YES)
+                ck_assert_str_eq(owner_at(2, "a"), "alice");
+}
+END_TEST
+
+START_TEST(read_waits_for_the_index_that_its_client_has_seen)
+{
+        const struct replica_origin early = { .session = 1, .tag = 30 }, late = { .session = 1, .tag = 31 };
+        uint64_t applied = replica_applied(nodes[2].replica);
+
+        replica_read(nodes[2].replica, &early, applied, now + 1000);
+        replica_read(nodes[2].replica, &late, applied + 1, now + 1000);
+        turn(2);
+        ck_assert_int_eq(answer_of(2, 30)->outcome, REPLICA_YES);
+        ck_assert_ptr_null(answer_of(2, 31));
+        ask(1, 7, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+        run(200);
+        ck_assert_int_eq(answer_of(2, 31)->outcome, REPLICA_YES);
+        replica_read(nodes[2].replica, &(struct replica_origin){ .session = 1, .tag = 32 }, applied + 1000, now + 500);
+        run(1000);
+        ck_assert_int_eq(answer_of(2, 32)->outcome, REPLICA_UNKNOWN);
+}
+END_TEST
+
+/* --- members --- */
+
+static const struct node_message *join(uint64_t tag, uint8_t incarnation, const char *name)
+{
+        struct node_message message = { .kind = NODE_JOIN, .incarnation = { { incarnation } } };
+
+        (void)strcpy(message.name, name);
+        (void)strcpy(message.address, "127.0.0.1:9");
+        replica_join(nodes[1].replica, &(struct replica_origin){ .tag = tag }, &message, now + 5000);
+        turn(1);
+        run(300);
+        ck_assert_ptr_nonnull(answer_of(1, tag));
+        return &answer_of(1, tag)->join;
+}
+
+START_TEST(joiner_gets_an_id_and_gets_it_again)
+{
+        uint64_t id = join(40, 9, "new")->node;
+
+        ck_assert_int_eq(join(41, 9, "new")->join, JOIN_WELCOME);
+        ck_assert_uint_gt(id, NODES);
+        ck_assert_uint_eq(answer_of(1, 41)->join.node, id);
+        ck_assert(id128_equal(answer_of(1, 41)->join.cluster, cluster));
+        ck_assert_str_eq(replica_address(nodes[2].replica, id), "127.0.0.1:9");
+}
+END_TEST
+
+START_TEST(name_of_a_connected_member_is_taken_and_of_a_lost_one_is_not)
+{
+        ck_assert_int_eq(join(40, 9, "b")->join, JOIN_NAME_TAKEN);
+        replica_link(nodes[1].replica, 2, false);
+        ck_assert_int_eq(join(41, 9, "b")->join, JOIN_WELCOME);
+        ck_assert_ptr_null(raft_configuration_find(raft_configuration(replica_raft(nodes[1].replica)), 2));
+}
+END_TEST
+
+START_TEST(follower_sends_a_joiner_to_the_leader)
+{
+        struct node_message message = { .kind = NODE_JOIN, .incarnation = { { 9 } }, .name = "new" };
+
+        run(1500);                           /* addresses are announced */
+        replica_join(nodes[2].replica, &(struct replica_origin){ .tag = 40 }, &message, now + 5000);
+        turn(2);
+        ck_assert_int_eq(answer_of(2, 40)->join.join, JOIN_ELSEWHERE);
+        ck_assert_str_eq(answer_of(2, 40)->join.address, "127.0.0.1:7001");
+}
+END_TEST
+
+/* --- the disk --- */
+
+START_TEST(tables_on_disk_make_the_same_state_again)
+{
+        struct replica *again;
+
+        ask(1, 1, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+        ask(1, 2, LOCK_CHANGE_PREEMPT, 2, 1, "bob", "b");
+        run(1500);                           /* the base follows after a second */
+        ask(1, 3, LOCK_CHANGE_RELEASE, 2, 2, "bob", "b");
+        run(1500);
+        ck_assert_uint_eq(nodes[2].base.index, replica_applied(nodes[2].replica));
+        again = make(2, &nodes[2].base);
+        for (size_t i = 0; i < nodes[2].kept_count; i++) {
+                const struct kept *kept = &nodes[2].kept[i];
+
+                ck_assert(replica_load_record(again, &(struct raft_record){ .table = kept->table, .key = kept->key, .label = kept->label, .number = kept->number,
+                                                                            .body = kept->body.data, .body_size = kept->body.size }));
+        }
+        ck_assert(replica_load_finish(again));
+        ck_assert_uint_eq(lock_table_lock_count(replica_table(again)), 1);
+        ck_assert_uint_eq(lock_table_client_count(replica_table(again)), lock_table_client_count(replica_table(nodes[2].replica)));
+        ck_assert_uint_eq(lock_table_result_count(replica_table(again)), lock_table_result_count(replica_table(nodes[2].replica)));
+        ck_assert_str_eq(replica_address(again, 1), "127.0.0.1:7001");
+        replica_free(again);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+        Suite *s = suite_create("replica");
+        TCase *c = tcase_create("replica");
+
+        tcase_add_checked_fixture(c, setup, teardown);
+        tcase_set_timeout(c, 60);
+        tcase_add_test(c, change_is_answered_only_when_a_majority_has_it);
+        tcase_add_test(c, refusal_waits_for_what_it_rests_on);
+        tcase_add_test(c, follower_answers_when_it_has_applied_the_change_itself);
+        tcase_add_test(c, retry_gets_its_first_answer_through_any_node);
+        tcase_add_test(c, without_a_majority_the_answer_is_unknown_at_the_deadline);
+        tcase_add_test(c, request_in_flight_when_leadership_is_lost_happens_once);
+        tcase_add_test(c, read_waits_for_the_index_that_its_client_has_seen);
+        tcase_add_test(c, joiner_gets_an_id_and_gets_it_again);
+        tcase_add_test(c, name_of_a_connected_member_is_taken_and_of_a_lost_one_is_not);
+        tcase_add_test(c, follower_sends_a_joiner_to_the_leader);
+        tcase_add_test(c, tables_on_disk_make_the_same_state_again);
+        suite_add_tcase(s, c);
+        return s;
+}
+
+int main(void)
+{
+        SRunner *runner = srunner_create(suite());
+        int failed;
+
+        srunner_run_all(runner, CK_ENV);
+        failed = srunner_ntests_failed(runner);
+        srunner_free(runner);
+        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
