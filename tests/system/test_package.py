@@ -95,7 +95,8 @@ def test_removing_stops_all_and_purging_leaves_nothing(labs):
     left = set(a.out(FILES).splitlines()) - before
     assert not left, sorted(left)
     assert a.read("/etc/passwd") + a.read("/etc/group") == users
-    assert a.out("systemctl list-units --all --plain --no-legend 'dlock*'") == ""
+    units = a.out("systemctl list-units --all --plain --no-legend 'dlock*'")
+    assert not units, units
     a.reboot()
     install(a)
     a.run(["systemctl", "start", LEADER])
