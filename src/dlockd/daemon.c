@@ -237,11 +237,12 @@ static void reload(struct daemon *daemon)
                 return;
         }
         if (config_needs_restart(&daemon->config, &loaded, names) > 0) {
-                char unit[64];
+                char unit[64], peer[64];
 
                 (void)snprintf(unit, sizeof(unit), daemon->config.role == CONFIG_LEADER ? "dlock-leader" : "dlock-follower@%u", daemon->config.instance);
-                diag_warning("reloaded, but for %s: addresses are applied by \"systemctl daemon-reload\" and a restart of %s's sockets and service,"
-                             " the others by \"systemctl restart %s\"", names, unit, unit);
+                (void)snprintf(peer, sizeof(peer), daemon->config.role == CONFIG_LEADER ? "dlock-leader-peer" : "dlock-follower-peer@%u", daemon->config.instance);
+                diag_warning("reloaded, but for %s, which a restart applies: \"systemctl restart %s\"; for addresses \"systemctl daemon-reload\","
+                             " \"systemctl stop %s.service %s.socket %s.socket\" and \"systemctl start %s\"", names, unit, unit, unit, peer, unit);
         } else {
                 diag_info("reloaded the settings");
         }

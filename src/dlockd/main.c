@@ -111,7 +111,7 @@ static void compare(const struct listen_sockets *adopted, const struct address *
         char text[LIMIT_ADDRESS_BYTES + 16];
 
         if (!listen_has(adopted, address))
-                diag_warning("[listen] %s names %s, but the socket unit does not: \"systemctl daemon-reload\", then restart the socket unit and this service",
+                diag_warning("[listen] %s names %s, but the socket unit does not: \"systemctl daemon-reload\", stop this service and its socket units, start it again",
                              key, address_format(address, text));
 }
 

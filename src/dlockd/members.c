@@ -332,17 +332,29 @@ const struct peer_handler daemon_peer_handler = {
 
 /* --- from time to time --- */
 
+/* A leader dials everybody, everybody the one who leads or ought to; followers dial each other only when nobody leads,
+ * for a vote: with socket activation a dial starts a node, also one that was stopped on purpose. */
+static bool shall_dial(const struct daemon *daemon, const struct raft_member *member)
+{
+        const struct raft *raft = replica_raft(daemon->replica);
+
+        return raft_role(raft) == RAFT_LEADER || daemon->config.role == CONFIG_LEADER || member->preferred || member->id == raft_leader(raft) || daemon->now - daemon->led_at >= ALONE_MS;
+}
+
 static void look_at_members(struct daemon *daemon)
 {
         const struct raft *raft = replica_raft(daemon->replica);
         const struct raft_configuration *configuration = raft_configuration(raft);
         bool alone = true;
 
+        if (raft_leader(raft) != 0)
+                daemon->led_at = daemon->now;
         peer_hub_members_begin(daemon->hub);
         for (size_t i = 0; i < configuration->count; i++) {
                 const struct raft_member *member = &configuration->members[i];
 
-                peer_hub_member(daemon->hub, member->id, member->name, replica_address(daemon->replica, member->id));
+                peer_hub_member(daemon->hub, member->id, member->name,
+                                shall_dial(daemon, member) ? replica_address(daemon->replica, member->id) : NULL);
                 alone = alone && !peer_hub_is_linked(daemon->hub, member->id) && !peer_hub_said_bye(daemon->hub, member->id);
         }
         peer_hub_members_end(daemon->hub);
@@ -380,7 +392,7 @@ void daemon_members_start(struct daemon *daemon)
                 set_address(daemon, &daemon->config.advertise);
         else if (!host_is_any(daemon->config.peers.host))
                 set_address(daemon, &daemon->config.peers);
-        daemon->linked_at = daemon->now;
+        daemon->linked_at = daemon->led_at = daemon->now;
         if (daemon->identity.node != 0) {
                 daemon->join = JOIN_DONE;
         } else if (daemon->config.role == CONFIG_LEADER) {

@@ -45,7 +45,7 @@ struct peer_hub *peer_hub_free(struct peer_hub *hub);
 /* Who this node is changed: it was let in. Existing links are closed. */
 void peer_hub_set_self(struct peer_hub *hub, const struct peer_hello *self);
 
-/* The members to keep links to. address NULL: not known yet. Call for all when anything changes: begin, add each, end. */
+/* The members. address NULL: not known, or not to be dialled now. Call for all when anything changes: begin, add each, end. */
 void peer_hub_members_begin(struct peer_hub *hub);
 void peer_hub_member(struct peer_hub *hub, uint64_t node, const char *name, const char *address);
 void peer_hub_members_end(struct peer_hub *hub);
