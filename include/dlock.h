@@ -11,8 +11,13 @@
  *                 dlock_get_timeout milliseconds, then call dlock_process and
  *                 take answers with dlock_next.
  *
- * After fork(2) a handle belongs to the parent: every call in the child on a
- * handle made before returns -ECHILD, and dlock_free there only frees memory.
+ * After fork(2) a handle belongs to the parent: calls in the child on a handle
+ * made before return -ECHILD, and dlock_free there only frees memory.
+ *
+ * One thing may block where nothing else does: a host name among the servers is
+ * looked up with getaddrinfo(3) when its turn comes. Numeric addresses and
+ * socket paths are never looked up. A process without memory for a buffer of
+ * some kilobytes is ended with abort(3).
  *
  * Returns are 0 for success or a negative errno value; what the service says -
  * yes, no, not known - is not an error but the outcome of an answer. All text
@@ -45,7 +50,7 @@ enum dlock_outcome {
         DLOCK_YES = 1,            /* granted; released; check: somebody owns it */
         DLOCK_NO = 2,             /* held by another or by yourself; not the owner; check: free */
         DLOCK_UNKNOWN = 3,        /* no answer in time, or from a node that cannot know: it may have happened or not */
-        DLOCK_UNREACHABLE = 4,    /* no server could be reached: it has not happened */
+        DLOCK_UNREACHABLE = 4,    /* no server could be reached, or none of this client's cluster: it has not happened */
         DLOCK_REJECTED = 5,       /* refused before it was decided: see reason; it has not happened */
 };
 
@@ -127,11 +132,12 @@ struct dlock_request {
         uint32_t timeout_ms;      /* patience for this request; 0: the handle's */
 };
 
-/* Makes a handle; contacts nobody yet. servers: "ADDR[,ADDR...]", an ADDR being
- * an absolute socket path, "host:port" or "[ipv6]:port"; NULL: $DLOCK_SERVER,
- * else "servers" in /etc/dlock/client.ini, else every socket in /run/dlock.
- * 0; -EINVAL: an address is not one (see dlock_strerror of the handle-less kind
- * below: the text goes to error if it is not NULL); -ENOMEM. */
+/* Makes a handle; contacts nobody yet. servers: "ADDR[,ADDR...]", tried in turn,
+ * an ADDR being an absolute socket path, "host:port", "[ipv6]:port" or "local"
+ * for every socket in /run/dlock, the leader's first; NULL or "": $DLOCK_SERVER,
+ * else "servers" in /etc/dlock/client.ini, else "local". 0; -EINVAL: an address
+ * or that file is not understood; -ENOMEM; the -errno of the file or of
+ * epoll_create(2). Then one line for people goes to error unless it is NULL. */
 int dlock_new(struct dlock **ret_dlock, const char *servers, char *error, size_t error_size);
 
 /* Closes and frees. Requests without an answer are abandoned: they may still happen. Accepts NULL; returns NULL. */
@@ -151,11 +157,11 @@ const char *dlock_get_client(const struct dlock *dlock);
  * A preempt or release is sent again, under the same request id, for at most one minute. */
 int dlock_set_timeout(struct dlock *dlock, uint32_t timeout_ms);
 
-/* The last error of this handle as one line for people; "" when there was none. */
+/* Why the last call that returned a negative value did so, as one line for people; "" when none did. */
 const char *dlock_get_error(const struct dlock *dlock);
 
-/* --- blocking: one request, its answer. 0 when there is an answer, with any
- * outcome; -EINVAL (a bad name), -ECHILD, or the -errno of the client id's file. --- */
+/* --- blocking: one request, its answer (NULL: not wanted). 0 when there is an
+ * answer, with any outcome; else as dlock_submit. Signals do not end the wait. --- */
 int dlock_preempt(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer);
 int dlock_release(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer);
 int dlock_check(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer);
@@ -165,8 +171,9 @@ int dlock_status(struct dlock *dlock, struct dlock_answer *ret_answer);
 
 /* --- event loop --- */
 
-/* Queues a request and returns its id (> 0), or -EINVAL, -ECHILD, -EAGAIN (1024 are
- * in flight already). Requests in flight together may be decided in any order. Never blocks. */
+/* Queues a request and returns its id (> 0), or -EINVAL, -ECHILD, -ENOMEM, -EAGAIN (1024 are
+ * in flight already), or the -errno of the client id's file. Call dlock_process to send it.
+ * Requests in flight together may be decided in any order. Waits for no server. */
 int64_t dlock_submit(struct dlock *dlock, const struct dlock_request *request);
 /* A descriptor for poll(2), the same for the handle's life. Wait for it to be readable. */
 int dlock_get_fd(const struct dlock *dlock);

@@ -138,12 +138,13 @@ static int ask(struct bench *bench, struct runner *runner)
 static void note_failure(struct bench *bench, const struct dlock_answer *answer)
 {
         bench->failures++;
-        /* The first is told, the others are counted; without a server there is nothing to measure. */
+        /* The first is told, the others are counted; without a server, or with a lock of somebody else, there is nothing to measure. */
         if (answer->outcome == DLOCK_NO && bench->failures == 1)
                 bench->code = tool_fail(EXIT_NO, "%s is held already; a --prefix that nobody else uses would be right", answer->lock);
         else if (bench->failures == 1)
                 bench->code = tool_outcome(answer);
-        if (answer->outcome == DLOCK_UNREACHABLE || answer->outcome == DLOCK_REJECTED)
+        if (answer->outcome == DLOCK_UNREACHABLE || answer->outcome == DLOCK_REJECTED ||
+            (answer->outcome == DLOCK_NO && answer->operation == DLOCK_OP_PREEMPT))
                 bench->until = 0;
 }
 

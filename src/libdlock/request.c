@@ -300,7 +300,7 @@ static void finish_without_answer(struct dlock *dlock, struct request *request)
         else if (request->first_sent == 0 || !changes)
                 request_finish(dlock, request, DLOCK_UNREACHABLE, "no server could be reached: %s%s%s%s", dlock->why, separator, server, problem);
         else
-                request_finish(dlock, request, DLOCK_UNKNOWN, "it may have happened or not, the connection was lost: %s%s%s%s", dlock->why, separator,
+                request_finish(dlock, request, DLOCK_UNKNOWN, "it may have happened or not, and nobody could tell: %s%s%s%s", dlock->why, separator,
                                server, problem);
 }
 
