@@ -273,7 +273,8 @@ static void show(const struct bench *bench, double seconds)
         double rate = (double)samples->count / seconds;
         struct json_object *object;
 
-        qsort(samples->values, samples->count, sizeof(samples->values[0]), compare_values);
+        if (samples->count > 0)
+                qsort(samples->values, samples->count, sizeof(samples->values[0]), compare_values);
         if (!bench->tool->json) {
                 (void)printf("%8u  %10.0f  %10.0f  %10.0f  %10.0f  %9" PRIu64 "\n", bench->count, rate, percentile_us(samples, 500),
                              percentile_us(samples, 990), percentile_us(samples, 999), bench->failures);
