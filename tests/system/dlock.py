@@ -122,8 +122,10 @@ def three_hosts(labs):
             settings["cluster__join"] = f"{a.address}:7402"
         set_ini(host, f"{role}.ini", **settings)
         host.run(["systemctl", "daemon-reload"])
+        host.run(["systemctl", "enable", "-q", *SOCKETS[node], node])
+        host.run(["sync"])  # what was installed and edited survives a power cut; what dlock writes from now on is its own affair
     for host, node in zip((a, b, c), NODES):
-        host.run(["systemctl", "enable", "-q", "--now", *SOCKETS[node], node])
+        host.run(["systemctl", "start", *SOCKETS[node], node])
     for host, node in zip((a, b, c), NODES):
         wait_for_voters(host, AT[node], 3)
     return lab, (a, b, c)

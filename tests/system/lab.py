@@ -208,6 +208,7 @@ class Host:
         for deb, place in zip(debs, places):
             self.push(deb, place)
         self.run(f"apt-get -q -y --no-install-recommends {options} install {shlex.join(places)}", bound=120)
+        self.run("sync")  # dpkg is told not to: a host that is installed half must not be what a power cut leaves
 
     # --- what systemd says -------------------------------------------------------------
 
