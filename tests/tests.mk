@@ -76,6 +76,17 @@ fuzz-run: $(patsubst %,$(BUILD)/tests/fuzz_%,$(FUZZERS))
 
 check: replay
 
+# The simulator: whole clusters of the shipped rooms in one thread. SEED=n replays one with its timeline.
+SIM_OBJECTS := $(patsubst tests/%.c,$(BUILD)/obj/tests/%.o,$(wildcard tests/sim/*.c))
+$(BUILD)/tests/sim: $(SIM_OBJECTS) $(call rooms,replica raft lock base)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^
+
+.PHONY: sim
+SEEDS ?= 300
+sim: $(BUILD)/tests/sim
+	@$(BUILD)/tests/sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
 # A sanitizer adds calls of its own.
 ifeq ($(SANITIZE),)
 .PHONY: purity

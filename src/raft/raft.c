@@ -320,9 +320,11 @@ void raft_commit_to(struct raft *raft, uint64_t index)
 
 void raft_applied(struct raft *raft, uint64_t applied)
 {
+        size_t cache = raft->settings.cache_bytes ? raft->settings.cache_bytes : LIMIT_LOG_CACHE_BYTES;
+
         assert(applied <= raft->commit);
         raft->applied = applied;
-        while (raft->log.bytes > LIMIT_LOG_CACHE_BYTES && raft->log.first <= applied &&
+        while (raft->log.bytes > cache && raft->log.first <= applied &&
                (raft->effects.first > raft->effects.last || raft->log.first < raft->effects.first))
                 raft_log_trim(&raft->log, raft->log.first);
 }

@@ -24,7 +24,8 @@ struct raft_settings {
         uint64_t heartbeat_ms;
         bool campaigns;                      /* may seek leadership by itself */
         unsigned max_voters;                 /* learners are promoted up to this many */
-        uint64_t seed;                       /* of the generator of timeouts */
+        uint64_t seed;                       /* of the generator of timeouts; another one in every life of the node */
+        size_t cache_bytes;                  /* of applied entries kept in memory; 0: LIMIT_LOG_CACHE_BYTES */
 };
 
 /* What the disk held. */

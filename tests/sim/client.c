@@ -1,0 +1,177 @@
+/* client.c - clients as libdlock is one: a handle lives as long as its last request was accepted, a retry goes to any
+ * node under the same request id, and whoever waited for the first is gone by then. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "sim.h"
+
+static const char *const outcome_names[] = { "?", "yes", "held", "not owner", "foreign", "full", "unknown", "no leader", "not leader" };
+
+static void again_at(struct sim *sim, struct sim_client *client, uint64_t at)
+{
+        client->next_at = at;
+        sim_at(sim, at, EVENT_CLIENT, client->number, 0, 0, NULL);
+}
+
+void client_begin(struct sim *sim)
+{
+        for (unsigned i = 0; i < SIM_CLIENTS; i++) {
+                sim->clients[i] = (struct sim_client){ .number = i };
+                again_at(sim, &sim->clients[i], sim->now + sim_random(sim, 500 * MS));
+        }
+}
+
+/* --- what to ask --- */
+
+static void set_request(struct sim *sim, struct sim_client *client, enum lock_change_kind kind, unsigned lock, unsigned as)
+{
+        struct lock_request *request = &client->request;
+        char text[32];
+
+        if (!client->accepted) {
+                client->handle = (struct id128){ .bytes = { 0 } };
+                sim->handle_next++;
+                memcpy(client->handle.bytes, &(uint32_t){ (uint32_t)sim->handle_next }, sizeof(uint32_t));
+                client->handle.bytes[15] = 1;
+                client->seq = 0;
+        }
+        *request = (struct lock_request){ .kind = kind, .handle = client->handle, .seq = ++client->seq };
+        (void)snprintf(text, sizeof(text), "uid:100%u", client->number);
+        (void)principal_set(&request->principal, text, strlen(text));
+        if (kind == LOCK_CHANGE_CLIENT)
+                (void)snprintf(text, sizeof(text), "assigned-%" PRIu64 "-%" PRIu64, bytes_load_u64(client->handle.bytes), client->seq);
+        else
+                (void)snprintf(text, sizeof(text), "c%u", as);
+        (void)client_id_set(&request->client, text, strlen(text));
+        if (kind == LOCK_CHANGE_CLIENT)
+                return;
+        (void)snprintf(text, sizeof(text), "lock/%c", 'a' + (char)lock);
+        (void)lock_name_set(&request->name, text, strlen(text));
+}
+
+static void choose(struct sim *sim, struct sim_client *client)
+{
+        unsigned lock = (unsigned)sim_random(sim, SIM_LOCKS), other = (unsigned)sim_random(sim, SIM_CLIENTS);
+        uint64_t dice = sim_random(sim, 100);
+
+        client->is_read = false;
+        if (client->retire) {
+                for (lock = 0; lock < SIM_LOCKS - 1 && !client->holds[lock]; lock++)
+                        ;
+                set_request(sim, client, client->holds[lock] ? LOCK_CHANGE_RELEASE : LOCK_CHANGE_PREEMPT, lock, client->number);
+        } else if (dice < 3) {
+                set_request(sim, client, LOCK_CHANGE_CLIENT, 0, 0);
+        } else if (dice < 7) {
+                set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, other);
+        } else if (dice < 20) {
+                client->is_read = true;
+                client->min_index = client->seen;
+                client->request.name = (struct lock_name){ .size = 6, .text = "lock/" };
+                client->request.name.text[5] = (char)('a' + lock);
+        } else if (client->holds[lock] ? dice < 85 : dice < 30) {
+                set_request(sim, client, LOCK_CHANGE_RELEASE, lock, client->number);
+        } else {
+                set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, client->number);
+        }
+}
+
+/* --- asking --- */
+
+static void attempt(struct sim *sim, struct sim_client *client)
+{
+        struct sim_node *node = &sim->nodes[sim_random(sim, sim->node_count)];
+        struct replica_origin origin = { .session = ++sim->session_next, .tag = client->number };
+        uint64_t patience = sim_between(sim, 100, 1500) * MS;
+
+        client->attempt++;
+        client->session = 0;
+        if (node->replica && node->paused_until <= sim->now) {
+                uint64_t left = (client->deadline - sim->now) / MS, deadline = node_clock(sim, node) + left;
+
+                client->node = node->number;
+                client->session = origin.session;
+                if (client->is_read)
+                        replica_read(node->replica, &origin, client->min_index, deadline);
+                else
+                        replica_request(node->replica, &origin, &client->request, deadline);
+                node_want_turn(sim, node);
+        } else {
+                patience = 20 * MS;          /* refused at once */
+        }
+        sim_at(sim, MIN(sim->now + patience, client->deadline + 100 * MS), EVENT_PATIENCE, client->number, 0, client->attempt, NULL);
+}
+
+void client_next(struct sim *sim, struct sim_client *client)
+{
+        if (client->busy || client->next_at != sim->now || (client->retire && client->done >= 6))
+                return;
+        choose(sim, client);
+        client->busy = true;
+        client->acked_before = sim->acked;
+        client->deadline = sim->now + sim_between(sim, 2000, 15000) * MS;
+        attempt(sim, client);
+}
+
+static void finish(struct sim *sim, struct sim_client *client, enum replica_outcome outcome)
+{
+        const struct lock_request *request = &client->request;
+        unsigned lock = (unsigned)(request->name.text[5] - 'a');
+        bool known = outcome != REPLICA_UNKNOWN && outcome != REPLICA_NO_LEADER;
+
+        client->busy = false;
+        client->session = 0;
+        client->attempt++;
+        client->done += known;
+        sim->counts[outcome == REPLICA_YES ? COUNT_YES : known ? COUNT_NO : COUNT_UNKNOWN]++;
+        again_at(sim, client, sim->now + sim_random(sim, sim_chance(sim, 500) ? 10 * MS : 300 * MS) + 1);
+        if (client->is_read)
+                return;
+        client->accepted = outcome == REPLICA_YES;
+        if (request->kind == LOCK_CHANGE_CLIENT || request->client.text[1] != (char)('0' + client->number))
+                return;
+        if (outcome == REPLICA_YES)
+                client->holds[lock] = request->kind == LOCK_CHANGE_PREEMPT;
+        else if (!known)
+                client->holds[lock] = true;  /* maybe: it will try to give it back */
+        else if (outcome == REPLICA_NOT_OWNER)
+                client->holds[lock] = false;
+}
+
+/* It waits no longer for this node. */
+void client_patience(struct sim *sim, struct sim_client *client, uint64_t number)
+{
+        struct sim_node *node = &sim->nodes[client->node];
+
+        if (!client->busy || client->attempt != number)
+                return;
+        if (client->session != 0 && node->replica)
+                replica_forget(node->replica, client->session);
+        if (sim->now >= client->deadline) {
+                finish(sim, client, REPLICA_UNKNOWN);
+                return;
+        }
+        attempt(sim, client);
+}
+
+void client_answer(struct sim *sim, struct sim_node *node, const struct replica_answer *answer)
+{
+        struct sim_client *client = &sim->clients[answer->origin.tag];
+
+        if (!client->busy || client->session != answer->origin.session)
+                return;
+        if (client->is_read) {
+                history_read(sim, node, client, answer);
+        } else {
+                sim_trace(sim, "client %u: %s %s at node %u: %s, index %" PRIu64 ", owner '%s' (request %" PRIu64 ":%" PRIu64 ")", client->number,
+                          client->request.kind == LOCK_CHANGE_PREEMPT ? "preempt" : client->request.kind == LOCK_CHANGE_RELEASE ? "release" : "an id",
+                          client->request.name.text, node->number + 1, outcome_names[answer->outcome], answer->index, answer->client.text,
+                          bytes_load_u64(client->handle.bytes), client->request.seq);
+                history_answer(sim, client, answer);
+                if (answer->outcome == REPLICA_YES && replica_applied(node->replica) < answer->index)
+                        sim_fail(sim, "client %u is answered by node %u before its own map shows it", client->number, node->number + 1);
+        }
+        if (answer->outcome != REPLICA_UNKNOWN && answer->outcome != REPLICA_NO_LEADER)
+                client->seen = MAX(client->seen, answer->index);
+        finish(sim, client, answer->outcome);
+}

@@ -1,0 +1,161 @@
+/* fault.c - what goes wrong, and the end of it. */
+#include "sim.h"
+
+static struct sim_node *any_node(struct sim *sim)
+{
+        /* The leader has the most to lose. */
+        struct sim_node *leader = node_leader(sim);
+
+        return leader && sim_chance(sim, 300) ? leader : &sim->nodes[sim_random(sim, sim->node_count)];
+}
+
+static uint64_t some_time(struct sim *sim)
+{
+        return sim_between(sim, 10, sim_chance(sim, 300) ? 4000 : 800) * MS;
+}
+
+static void crash(struct sim *sim, enum crash how)
+{
+        struct sim_node *node = any_node(sim);
+
+        if (!node->replica)
+                return;
+        node_crash(sim, node, how);
+        sim_at(sim, sim->now + some_time(sim), EVENT_START, node->number, 0, node->life, NULL);
+}
+
+/* Everything at once: the power of the room. */
+static void blackout(struct sim *sim)
+{
+        for (unsigned i = 0; i < sim->node_count; i++)
+                if (sim->nodes[i].replica) {
+                        node_crash(sim, &sim->nodes[i], CRASH_POWER);
+                        sim_at(sim, sim->now + some_time(sim), EVENT_START, i, 0, sim->nodes[i].life, NULL);
+                }
+}
+
+/* P8: a killed process, started again, and then the power goes: what it found must not have been a dream. */
+static void kill_and_cut_power(struct sim *sim)
+{
+        struct sim_node *node = any_node(sim);
+
+        if (!node->replica)
+                return;
+        node_crash(sim, node, CRASH_KILL);
+        node_start(sim, node);
+        node_tick(sim, node);
+        node_crash(sim, node, CRASH_POWER);
+        sim_at(sim, sim->now + some_time(sim), EVENT_START, node->number, 0, node->life, NULL);
+}
+
+static void cut_pair(struct sim *sim, unsigned a, unsigned b, bool both)
+{
+        if (a == b)
+                return;
+        sim_trace(sim, "cut: %u %s %u", a + 1, both ? "x" : "->", b + 1);
+        sim->cut[a][b] = true;
+        if (both)
+                sim->cut[b][a] = true;
+        sim_at(sim, sim->now + some_time(sim), EVENT_UNCUT, a, b, 0, NULL);
+}
+
+static void isolate(struct sim *sim)
+{
+        const struct sim_node *node = any_node(sim);
+
+        for (unsigned other = 0; other < sim->node_count; other++)
+                cut_pair(sim, node->number, other, true);
+}
+
+static void stall_disk(struct sim *sim)
+{
+        struct sim_node *node = any_node(sim);
+
+        node->disk.stalled_until = sim->now + some_time(sim);
+        sim_trace(sim, "the disk of node %u stalls", node->number + 1);
+}
+
+static void pause_node(struct sim *sim)
+{
+        struct sim_node *node = any_node(sim);
+
+        node->paused_until = sim->now + some_time(sim);
+        sim_trace(sim, "node %u is paused", node->number + 1);
+}
+
+static void change_clock(struct sim *sim)
+{
+        struct sim_node *node = any_node(sim);
+
+        node->clock_base = node_clock(sim, node) + (sim_chance(sim, 300) ? sim_random(sim, 3000) : 0);
+        node->clock_origin = sim->now;
+        node->clock_rate = sim_between(sim, 850, 1150);
+}
+
+static void stop_cleanly(struct sim *sim)
+{
+        struct sim_node *node = any_node(sim);
+
+        if (!node->replica || node->leaving)
+                return;
+        sim_trace(sim, "node %u is asked to stop", node->number + 1);
+        node->leaving = true;
+        replica_leave(node->replica);
+        node_want_turn(sim, node);
+        sim_at(sim, sim->now + 2000 * MS + some_time(sim), EVENT_START, node->number, 0, node->life, NULL);
+}
+
+static void weather(struct sim *sim)
+{
+        sim->drop_per_1000 = sim_chance(sim, 500) ? 0 : (unsigned)sim_random(sim, 30);
+        sim->duplicate_per_1000 = sim_chance(sim, 500) ? 0 : (unsigned)sim_random(sim, 100);
+        sim->delay_max = (sim_chance(sim, 300) ? sim_between(sim, 50, 600) : 5) * MS;
+}
+
+void fault_next(struct sim *sim)
+{
+        if (!sim->faults)
+                return;
+        switch (sim_random(sim, 14)) {
+        case 0: case 1: crash(sim, CRASH_POWER); break;
+        case 2: case 3: crash(sim, CRASH_KILL); break;
+        case 4: kill_and_cut_power(sim); break;
+        case 5: case 6: cut_pair(sim, (unsigned)sim_random(sim, sim->node_count), (unsigned)sim_random(sim, sim->node_count), sim_chance(sim, 500)); break;
+        case 7: isolate(sim); break;
+        case 8: stall_disk(sim); break;
+        case 9: pause_node(sim); break;
+        case 10: change_clock(sim); break;
+        case 11: stop_cleanly(sim); break;
+        case 12: weather(sim); break;
+        default:
+                if (sim_chance(sim, 200))
+                        blackout(sim);
+        }
+        sim_at(sim, sim->now + sim_between(sim, 5, sim_chance(sim, 300) ? 2000 : 400) * MS, EVENT_FAULT, 0, 0, 0, NULL);
+}
+
+void fault_heal(struct sim *sim)
+{
+        sim->faults = false;
+        sim->drop_per_1000 = sim->duplicate_per_1000 = 0;
+        sim->delay_max = 5 * MS;
+        sim_trace(sim, "--- the faults stop ---");
+        for (unsigned i = 0; i < sim->node_count; i++) {
+                struct sim_node *node = &sim->nodes[i];
+
+                for (unsigned other = 0; other < sim->node_count; other++)
+                        sim->cut[i][other] = false;
+                node->disk.stalled_until = node->paused_until = 0;
+                if (node->leaving && node->replica)
+                        node_crash(sim, node, CRASH_CLEAN);
+                if (!node->replica)
+                        node_start(sim, node);
+                node->clock_base = node_clock(sim, node);
+                node->clock_origin = sim->now;
+                node->clock_rate = 1000;
+        }
+        for (unsigned i = 0; i < SIM_CLIENTS; i++) {
+                sim->clients[i].retire = true;
+                sim->clients[i].done = 0;
+        }
+}

@@ -1,0 +1,277 @@
+/* history.c - what was committed, what it makes of the table, and whether what clients were told is true. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "lock/record.h"
+#include "raft/log.h"
+#include "sim.h"
+
+#define HANDLES 65536
+
+/* The locks by a model of their own, as simple as can be: who had it from which index on. */
+struct holding {
+        uint64_t index;                      /* from here on */
+        uint64_t token;                      /* 0: nobody */
+        char owner[LIMIT_CLIENT_ID_BYTES + 1];
+};
+
+struct history {
+        struct holding *holdings[SIM_LOCKS];
+        size_t count[SIM_LOCKS], capacity[SIM_LOCKS];
+        struct {
+                uint64_t accepted, refused;  /* the last such seq */
+        } handles[HANDLES];
+        bool client_known[SIM_CLIENTS];
+};
+
+void history_init(struct sim *sim)
+{
+        sim->history = alloc_zeroed(1, sizeof(*sim->history));
+        sim->truth = lock_table_new();
+        sim->truth_hash[0] = history_hash(sim->truth);
+}
+
+void history_done(struct sim *sim)
+{
+        for (size_t i = 0; i < SIM_LOCKS; i++)
+                free(sim->history->holdings[i]);
+        free(sim->history);
+        lock_table_free(sim->truth);
+        for (uint64_t index = 1; index <= sim->committed_last; index++)
+                free(sim->committed[index]);
+}
+
+/* --- equal tables have equal hashes: all that decides how they go on --- */
+
+static uint64_t mix(uint64_t hash, uint64_t value)
+{
+        hash = (hash ^ value) * UINT64_C(0x9e3779b97f4a7c15);
+        return hash ^ (hash >> 29);
+}
+
+static uint64_t mix_text(uint64_t hash, const char *text, size_t size)
+{
+        for (size_t i = 0; i < size; i++)
+                hash = (hash ^ (uint8_t)text[i]) * UINT64_C(0x100000001b3);
+        return mix(hash, size);
+}
+
+uint64_t history_hash(const struct lock_table *table)
+{
+        const struct client_record *client = NULL;
+        const struct result_record *result;
+        struct lock_view lock = { .name = "" };
+        uint64_t hash = 1;
+
+        while (lock_table_next(table, "", 0, lock.name, lock.name_size, &lock)) {
+                hash = mix_text(hash, lock.name, lock.name_size);
+                hash = mix_text(hash, lock.owner, strlen(lock.owner));
+                hash = mix(mix(mix(hash, lock.token), lock.since_cluster_ms), lock.since_wall_ms);
+        }
+        while ((client = lock_table_next_client((struct lock_table *)table, (struct client_record *)client))) {
+                hash = mix_text(hash, client->id.text, client->id.size);
+                hash = mix_text(hash, client->principal.text, client->principal.size);
+                hash = mix(mix(mix(hash, client->last_index), client->held), client->is_idle);
+        }
+        TAILQ_FOREACH(client, &table->idle, idle)
+                hash = mix_text(hash, client->id.text, client->id.size);
+        TAILQ_FOREACH(result, &table->by_age, age) {
+                hash = mix_text(hash, (const char *)result->handle.bytes, sizeof(result->handle.bytes));
+                hash = mix(mix(mix(hash, result->seq), result->kind), result->token);
+                hash = mix(mix(hash, result->index), result->cluster_ms);
+                hash = mix_text(hash, result->name.text, result->name.size);
+                hash = mix_text(hash, result->client.text, result->client.size);
+        }
+        return mix(mix(mix(hash, table->lock_count), table->client_count), table->result_count);
+}
+
+/* --- committing --- */
+
+static unsigned lock_of(const struct lock_name *name)
+{
+        return (unsigned)(name->text[name->size - 1] - 'a');
+}
+
+static uint64_t handle_of(struct id128 handle)
+{
+        return bytes_load_u64(handle.bytes) % HANDLES;
+}
+
+static const struct holding *holding_at(const struct history *history, unsigned lock, uint64_t index)
+{
+        size_t at = history->count[lock];
+
+        while (at > 0 && history->holdings[lock][at - 1].index > index)
+                at--;
+        return at > 0 && history->holdings[lock][at - 1].token != 0 ? &history->holdings[lock][at - 1] : NULL;
+}
+
+static void hold(struct history *history, const struct raft_entry *entry, const struct lock_change *change)
+{
+        unsigned lock = lock_of(&change->name);
+        struct holding *holding;
+
+        if (history->count[lock] == history->capacity[lock]) {
+                history->capacity[lock] = history->capacity[lock] ? history->capacity[lock] * 2 : 32;
+                history->holdings[lock] = alloc_resized(history->holdings[lock], history->capacity[lock], sizeof(struct holding));
+        }
+        holding = &history->holdings[lock][history->count[lock]++];
+        *holding = (struct holding){ .index = entry->index };
+        if (entry->kind == RAFT_ENTRY_RELEASE)
+                return;
+        holding->token = entry->index;
+        (void)strcpy(holding->owner, change->client.text);
+}
+
+static void commit_change(struct sim *sim, const struct raft_entry *entry)
+{
+        struct history *history = sim->history;
+        const struct lock_moment moment = { .index = entry->index, .cluster_ms = entry->cluster_ms, .wall_ms = entry->wall_ms };
+        const struct holding *holder;
+        struct lock_change change;
+        uint64_t handle;
+
+        if (!lock_change_get((enum lock_change_kind)entry->kind, entry->body, entry->size, &change))
+                sim_fail(sim, "entry %" PRIu64 " is malformed", entry->index);
+        handle = handle_of(change.handle);
+        if (history->handles[handle].accepted >= change.seq)
+                sim_fail(sim, "request %" PRIu64 ":%" PRIu64 " happens twice, the second time at %" PRIu64, handle, change.seq, entry->index);
+        if (history->handles[handle].refused == change.seq)
+                sim_fail(sim, "request %" PRIu64 ":%" PRIu64 " was refused, and happens at %" PRIu64, handle, change.seq, entry->index);
+        history->handles[handle].accepted = change.seq;
+        if (entry->kind != RAFT_ENTRY_CLIENT) {
+                holder = holding_at(history, lock_of(&change.name), entry->index);
+                if (entry->kind == RAFT_ENTRY_PREEMPT && holder)
+                        sim_fail(sim, "mutual exclusion: %s is granted to %s at %" PRIu64 " while %s has it", change.name.text, change.client.text,
+                                 entry->index, holder->owner);
+                if (entry->kind == RAFT_ENTRY_RELEASE && (!holder || strcmp(holder->owner, change.client.text) != 0 || holder->token != change.token))
+                        sim_fail(sim, "%s is released at %" PRIu64 " by %s, who does not own it", change.name.text, entry->index, change.client.text);
+                hold(history, entry, &change);
+        }
+        if (change.client.size == 2 && change.client.text[0] == 'c')
+                history->client_known[change.client.text[1] - '0'] = true;
+        lock_table_apply(sim->truth, &moment, &change);
+        sim_trace(sim, "                                   commit %" PRIu64 ": %s %s by %s, request %" PRIu64 ":%" PRIu64, entry->index,
+                  entry->kind == RAFT_ENTRY_PREEMPT ? "preempt" : entry->kind == RAFT_ENTRY_RELEASE ? "release" : "client", change.name.text,
+                  change.client.text, handle, change.seq);
+}
+
+void history_commit(struct sim *sim, const struct raft_entry *entry)
+{
+        const struct raft_entry *before = sim->committed[sim->committed_last];
+
+        if (entry->index != sim->committed_last + 1)
+                sim_fail(sim, "entry %" PRIu64 " is committed after %" PRIu64, entry->index, sim->committed_last);
+        if (before && (entry->cluster_ms < before->cluster_ms || entry->term < before->term))
+                sim_fail(sim, "term or cluster time falls at %" PRIu64, entry->index);
+        sim->committed[entry->index] = raft_entry_new(entry->index, entry->term, entry->kind, entry->cluster_ms, entry->wall_ms, entry->body, entry->size);
+        sim->committed_last = entry->index;
+        sim->counts[COUNT_COMMITTED]++;
+        if (entry->kind >= RAFT_ENTRY_CLIENT)
+                commit_change(sim, entry);
+        else
+                sim_trace(sim, "                                   commit %" PRIu64 ": %s", entry->index,
+                          entry->kind == RAFT_ENTRY_NOOP ? "noop" : entry->kind == RAFT_ENTRY_CONFIGURATION ? "configuration" : "address");
+        sim->truth_hash[entry->index] = history_hash(sim->truth);
+}
+
+/* --- what clients were told --- */
+
+static void check_yes(struct sim *sim, const struct sim_client *client, const struct replica_answer *answer)
+{
+        const struct lock_request *request = &client->request;
+        const struct raft_entry *entry = answer->index <= sim->committed_last ? sim->committed[answer->index] : NULL;
+        struct lock_change change;
+
+        if (!entry || (int)entry->kind != (int)request->kind || !lock_change_get((enum lock_change_kind)entry->kind, entry->body, entry->size, &change) ||
+            !id128_equal(change.handle, request->handle) || change.seq != request->seq || !lock_name_equal(&change.name, &request->name))
+                sim_fail(sim, "client %u was told yes at %" PRIu64 ", where something else is committed", client->number, answer->index);
+        if (request->kind == LOCK_CHANGE_PREEMPT && answer->token != answer->index)
+                sim_fail(sim, "client %u was given token %" PRIu64 " for the grant at %" PRIu64, client->number, answer->token, answer->index);
+        if (!principal_equal(&change.principal, &request->principal))
+                sim_fail(sim, "the principal of client %u was not the one in the log", client->number);
+}
+
+static void check_refused_at(struct sim *sim, const struct sim_client *client, const struct replica_answer *answer)
+{
+        const struct holding *holder = holding_at(sim->history, lock_of(&client->request.name), answer->index);
+        bool owned = holder && strcmp(holder->owner, client->request.client.text) == 0;
+        bool truth;
+
+        if (answer->outcome == REPLICA_HELD)
+                truth = holder && client->request.kind == LOCK_CHANGE_PREEMPT && strcmp(holder->owner, answer->client.text) == 0 && holder->token == answer->token;
+        else
+                truth = !owned && client->request.kind == LOCK_CHANGE_RELEASE &&
+                        (holder ? strcmp(holder->owner, answer->client.text) == 0 : answer->client.size == 0);
+        if (!truth)
+                sim_fail(sim, "client %u was refused with owner '%s' at %" PRIu64 ", where '%s' has the lock", client->number, answer->client.text, answer->index,
+                         holder ? holder->owner : "");
+}
+
+static void check_no(struct sim *sim, const struct sim_client *client, const struct replica_answer *answer)
+{
+        uint64_t handle = handle_of(client->request.handle);
+
+        if (sim->history->handles[handle].accepted >= client->request.seq)
+                sim_fail(sim, "client %u was refused, but its request %" PRIu64 ":%" PRIu64 " had happened", client->number, handle, client->request.seq);
+        sim->history->handles[handle].refused = client->request.seq;
+        if (answer->index < client->acked_before)
+                sim_fail(sim, "client %u was refused as of %" PRIu64 ", when %" PRIu64 " had been answered before it asked", client->number, answer->index,
+                         client->acked_before);
+        if (answer->index > sim->committed_last)
+                sim_fail(sim, "client %u was refused as of %" PRIu64 ", which is not committed", client->number, answer->index);
+        if (answer->outcome == REPLICA_HELD || answer->outcome == REPLICA_NOT_OWNER)
+                check_refused_at(sim, client, answer);
+}
+
+/* The id of a client that is known belongs to one principal: clientN, and uid:N. */
+static void check_principal(struct sim *sim, const struct sim_client *client, const struct replica_answer *answer)
+{
+        const struct lock_request *request = &client->request;
+        bool own = request->client.text[0] != 'c' || request->client.text[1] == request->principal.text[7];
+        bool known = request->client.text[0] == 'c' && sim->history->client_known[request->client.text[1] - '0'];
+
+        if (own && answer->outcome == REPLICA_FOREIGN_CLIENT)
+                sim_fail(sim, "client %u may not use its own id", client->number);
+        if (!own && known && answer->outcome == REPLICA_YES)
+                sim_fail(sim, "client %u used the id of another", client->number);
+}
+
+void history_answer(struct sim *sim, struct sim_client *client, const struct replica_answer *answer)
+{
+        check_principal(sim, client, answer);
+        switch (answer->outcome) {
+        case REPLICA_YES:
+                check_yes(sim, client, answer);
+                break;
+        case REPLICA_HELD:
+        case REPLICA_NOT_OWNER:
+        case REPLICA_FOREIGN_CLIENT:
+                check_no(sim, client, answer);
+                break;
+        case REPLICA_FULL:
+                sim_fail(sim, "client %u was told that the table is full", client->number);
+        case REPLICA_UNKNOWN:
+        case REPLICA_NO_LEADER:
+                return;
+        case REPLICA_NOT_LEADER:
+                sim_fail(sim, "client %u was told what nodes tell each other", client->number);
+        }
+        sim->acked = MAX(sim->acked, answer->index);
+}
+
+void history_read(struct sim *sim, struct sim_node *node, struct sim_client *client, const struct replica_answer *answer)
+{
+        const struct holding *holder = holding_at(sim->history, lock_of(&client->request.name), answer->index);
+        struct lock_view view;
+        bool owned = lock_table_find(replica_table(node->replica), &client->request.name, &view);
+
+        if (answer->outcome != REPLICA_YES)
+                return;
+        if (answer->index < client->min_index || answer->index != replica_applied(node->replica))
+                sim_fail(sim, "client %u reads at %" PRIu64 ", and had seen %" PRIu64, client->number, answer->index, client->min_index);
+        if (owned != (holder != NULL) || (owned && (strcmp(view.owner, holder->owner) != 0 || view.token != holder->token)))
+                sim_fail(sim, "client %u reads at %" PRIu64 " what is not true there", client->number, answer->index);
+}

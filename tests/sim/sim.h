@@ -1,0 +1,251 @@
+/* sim.h - a whole cluster in one thread: the shipped raft/, replica/ and lock/ rooms on model disks, a model
+ * network and model clients, in virtual time, from one seed. The same seed gives the same run, to the last event.
+ *
+ * watch.c and history.c look on after every turn; any of them ends the run with sim_fail. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "replica/replica.h"
+
+#define SIM_NODES 7
+#define SIM_CLIENTS 5
+#define SIM_LOCKS 4
+#define SIM_ENTRIES 16384                    /* of one run */
+#define SIM_TERMS 4096
+
+#define MS UINT64_C(1000)                    /* virtual time is in microseconds */
+#define TIMEOUT_MS 400
+#define HEARTBEAT_MS 50
+
+/* --- the disk of one node: what is synced, and what is on its way --- */
+
+struct disk_record {
+        enum raft_table table;
+        char *key, *label;
+        uint64_t number;
+        struct bytes body;
+};
+
+/* A base and the tables as of it. */
+struct disk_state {
+        struct raft_base base;
+        struct bytes configuration;
+        struct disk_record *records;
+        size_t count, capacity;
+};
+
+struct disk_write {
+        struct disk_write *next;
+        uint64_t persist_id;
+        bool staged;                         /* the last stage of its turn */
+        bool begin, install;
+        bool has_hard, has_base, has_identity;
+        struct raft_hard_state hard;
+        struct id128 cluster;
+        uint64_t node;
+        uint64_t truncate_from, trim_to;
+        struct raft_entry **entries;
+        size_t entry_count;
+        struct disk_state change;            /* base and after-images, or a chunk of staged records */
+};
+
+struct disk {
+        struct id128 incarnation, cluster;
+        uint64_t node;                       /* own id */
+        struct raft_hard_state hard;
+        struct raft_entry *log[SIM_ENTRIES];
+        uint64_t log_first, log_last;
+        struct disk_state state, staged;
+        struct disk_write *writes, **writes_end;
+        uint64_t stalled_until;
+        bool syncing;
+        struct bytes spool;                  /* a snapshot being sent */
+        struct raft_base spool_base;
+        struct bytes spool_configuration;
+        uint64_t spool_id;
+};
+
+/* --- one node --- */
+
+struct sim_node {
+        unsigned number;                     /* from 0: its place in the machine room; ids are given by the cluster */
+        struct replica *replica;             /* NULL: down */
+        uint64_t life;                       /* of the process: events of an earlier one mean nothing */
+        struct disk disk;
+        uint64_t clock_origin, clock_base;   /* local = base + (now - origin) * rate / 1000 */
+        uint64_t clock_rate;
+        uint64_t paused_until;
+        bool turn_wanted, leaving, stopped;
+        uint64_t keep_entries;
+        uint64_t reader_free, join_at;
+        unsigned join_through;
+        uint64_t told[SIM_NODES];            /* what it believes of its links: the other's id, 0: down */
+        /* watch.c */
+        uint64_t commit_seen, hashed, lead_term;
+};
+
+/* --- the network --- */
+
+struct sim_link {                            /* of a pair, from lower to higher number */
+        bool alive, doomed;
+        uint64_t epoch;
+};
+
+/* --- clients --- */
+
+struct sim_client {
+        unsigned number;
+        struct id128 handle;
+        uint64_t seq;
+        bool accepted;                       /* the last request of the handle was */
+        bool busy;
+        bool retire;                         /* asks nothing more */
+        struct lock_request request;
+        bool is_read;
+        uint64_t min_index, seen;            /* SEEN: the highest index it was told */
+        uint64_t acked_before;               /* the highest index told to anybody before it asked */
+        uint64_t deadline, next_at;
+        unsigned node;                       /* asked now */
+        uint64_t session, attempt;           /* 0: between two nodes */
+        bool holds[SIM_LOCKS];
+        uint64_t done;                       /* answers that were not unknown */
+};
+
+/* --- what happens when --- */
+
+enum event_kind {
+        EVENT_TICK, EVENT_TURN, EVENT_MESSAGE, EVENT_SYNC, EVENT_READ, EVENT_CLIENT, EVENT_PATIENCE, EVENT_FAULT, EVENT_START, EVENT_BREAK,
+        EVENT_TELL_DOWN, EVENT_CONNECT, EVENT_UNCUT, EVENT_RESUME,
+};
+
+struct sim_event {
+        uint64_t at, order;
+        enum event_kind kind;
+        unsigned node, other;
+        uint64_t life;                       /* of the node, or epoch of a link, or attempt of a client */
+        void *what;                          /* owned: a message, a read */
+};
+
+struct sim {
+        uint64_t seed, random;
+        uint64_t now;
+        struct sim_event *events;            /* a heap */
+        size_t event_count, event_capacity;
+        uint64_t event_order;
+
+        unsigned node_count;
+        struct sim_node nodes[SIM_NODES];
+        bool cut[SIM_NODES][SIM_NODES];      /* [from][to] */
+        struct sim_link links[SIM_NODES][SIM_NODES];
+        bool ordered;                        /* links keep the order, as TCP does */
+        uint64_t arrival[SIM_NODES][SIM_NODES];
+        unsigned drop_per_1000, duplicate_per_1000;
+        uint64_t delay_max;
+        bool faults;                         /* they have not stopped yet */
+        uint64_t faults_until;
+
+        struct sim_client clients[SIM_CLIENTS];
+        uint64_t session_next, handle_next, spool_next, incarnation_next;
+
+        /* history.c: what is committed, and what it means */
+        struct raft_entry *committed[SIM_ENTRIES];
+        uint64_t committed_last;
+        struct lock_table *truth;
+        uint64_t truth_hash[SIM_ENTRIES];
+        uint64_t acked;                      /* highest index told to a client */
+        struct history *history;
+
+        /* watch.c */
+        unsigned leader_of_term[SIM_TERMS];  /* number + 1 */
+        uint64_t vote_of_term[SIM_NODES][SIM_TERMS];
+        struct watch *watch;
+
+        char (*trace)[160];                  /* a ring */
+        size_t trace_next;
+        bool verbose;
+        uint64_t counts[8];                  /* of what happened, for the summary */
+};
+
+enum sim_count { COUNT_EVENTS, COUNT_COMMITTED, COUNT_YES, COUNT_NO, COUNT_UNKNOWN, COUNT_CRASHES, COUNT_SNAPSHOTS, COUNT_TERMS };
+
+/* world.c - time, chance, and the timeline */
+uint64_t sim_random(struct sim *sim, uint64_t below);
+bool sim_chance(struct sim *sim, unsigned per_1000);
+uint64_t sim_between(struct sim *sim, uint64_t low, uint64_t high);
+void sim_at(struct sim *sim, uint64_t at, enum event_kind kind, unsigned node, unsigned other, uint64_t life, void *what);
+bool sim_next(struct sim *sim, struct sim_event *ret_event);
+void sim_trace(struct sim *sim, const char *format, ...) _printf_(2, 3);
+_Noreturn void sim_fail(struct sim *sim, const char *format, ...) _printf_(2, 3);
+/* Prints the last lines of the timeline. */
+void sim_print_trace(const struct sim *sim);
+
+/* disk.c */
+void disk_init(struct disk *disk, struct id128 incarnation);
+void disk_done(struct disk *disk);
+void disk_queue(struct sim *sim, struct sim_node *node, const struct replica_effects *effects);
+void disk_queue_stages(struct sim *sim, struct sim_node *node, const struct raft_effects *effects);
+/* A transaction, or a few of them, are durable: tells the replica. */
+void disk_sync(struct sim *sim, struct sim_node *node);
+/* The process is gone; kept: the system had written some of what was queued. */
+void disk_crash(struct sim *sim, struct sim_node *node, bool kept);
+/* The first voter of a new cluster. */
+void disk_bootstrap(struct sim *sim, struct sim_node *node);
+struct replica *disk_load(struct sim *sim, struct sim_node *node);
+/* Entries from..last of the synced log; false: not there. */
+bool disk_has(const struct disk *disk, uint64_t index, uint64_t term);
+void disk_read(struct sim *sim, struct sim_node *node, const struct raft_effects *effects);
+void disk_read_done(struct sim *sim, struct sim_node *node, void *what);
+void disk_read_free(void *what);
+
+/* net.c */
+void net_send_raft(struct sim *sim, struct sim_node *from, const struct raft_message *message);
+void net_send_node(struct sim *sim, struct sim_node *from, const struct replica_send *send);
+void net_join(struct sim *sim, struct sim_node *node);
+void net_answer_join(struct sim *sim, struct sim_node *from, const struct replica_answer *answer);
+void net_deliver(struct sim *sim, const struct sim_event *event);
+void net_message_free(void *what);
+void net_break(struct sim *sim, unsigned a, unsigned b, uint64_t notice_max);
+void net_node_gone(struct sim *sim, unsigned number);
+void net_node_back(struct sim *sim, unsigned number);
+void net_event(struct sim *sim, const struct sim_event *event);
+struct sim_node *net_find(struct sim *sim, uint64_t id);
+
+/* node.c */
+uint64_t node_clock(const struct sim *sim, const struct sim_node *node);
+void node_start(struct sim *sim, struct sim_node *node);
+enum crash { CRASH_POWER, CRASH_KILL, CRASH_CLEAN };
+void node_crash(struct sim *sim, struct sim_node *node, enum crash crash);
+void node_want_turn(struct sim *sim, struct sim_node *node);
+void node_turn(struct sim *sim, struct sim_node *node);
+void node_tick(struct sim *sim, struct sim_node *node);
+struct sim_node *node_leader(struct sim *sim);
+
+/* client.c */
+void client_begin(struct sim *sim);
+void client_next(struct sim *sim, struct sim_client *client);
+void client_patience(struct sim *sim, struct sim_client *client, uint64_t attempt);
+void client_answer(struct sim *sim, struct sim_node *node, const struct replica_answer *answer);
+
+/* fault.c */
+void fault_next(struct sim *sim);
+void fault_heal(struct sim *sim);
+
+/* watch.c - what must hold between nodes at every moment */
+void watch_init(struct sim *sim);
+void watch_done(struct sim *sim);
+void watch_message(struct sim *sim, struct sim_node *node, const struct raft_message *message);
+void watch_appended(struct sim *sim, struct sim_node *node, const struct raft_effects *effects);
+/* Before the turn: what is committed may leave memory in it. */
+void watch_commit(struct sim *sim, struct sim_node *node);
+void watch_node(struct sim *sim, struct sim_node *node);
+
+/* history.c - what was committed, what it makes of the table, and whether what clients were told is true */
+void history_init(struct sim *sim);
+void history_done(struct sim *sim);
+void history_commit(struct sim *sim, const struct raft_entry *entry);
+void history_answer(struct sim *sim, struct sim_client *client, const struct replica_answer *answer);
+void history_read(struct sim *sim, struct sim_node *node, struct sim_client *client, const struct replica_answer *answer);
+uint64_t history_hash(const struct lock_table *table);

@@ -1,0 +1,204 @@
+/* watch.c - what must hold between the nodes at every moment. Tags name the rules in src/README.md. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "raft/log.h"
+#include "sim.h"
+
+#define TERMS_PER_INDEX 6
+
+/* Every entry that any node ever appended: what stands at (index, term), and after which term. */
+struct seen {
+        uint64_t term, previous_term;
+        uint64_t hash;
+};
+
+struct watch {
+        struct seen seen[SIM_ENTRIES][TERMS_PER_INDEX];
+};
+
+void watch_init(struct sim *sim)
+{
+        sim->watch = alloc_zeroed(1, sizeof(*sim->watch));
+}
+
+void watch_done(struct sim *sim)
+{
+        free(sim->watch);
+}
+
+static uint64_t entry_hash(const struct raft_entry *entry)
+{
+        uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ entry->kind ^ (entry->cluster_ms << 8);
+
+        for (size_t i = 0; i < entry->size; i++)
+                hash = (hash ^ entry->body[i]) * UINT64_C(0x100000001b3);
+        return hash;
+}
+
+/* Log matching: the same index and term is the same entry after the same log. */
+static void watch_entry(struct sim *sim, const struct sim_node *node, const struct raft_entry *entry, uint64_t previous_term)
+{
+        struct seen *seen = sim->watch->seen[entry->index];
+        const struct seen now = { .term = entry->term, .previous_term = previous_term, .hash = entry_hash(entry) };
+        size_t at = 0;
+
+        while (at < TERMS_PER_INDEX && seen[at].term != 0 && seen[at].term != entry->term)
+                at++;
+        if (at == TERMS_PER_INDEX)
+                return;
+        if (seen[at].term == 0)
+                seen[at] = now;
+        else if (seen[at].hash != now.hash || seen[at].previous_term != now.previous_term)
+                sim_fail(sim, "log matching: node %u has another entry %" PRIu64 " of term %" PRIu64 " than others", node->number + 1, entry->index,
+                         entry->term);
+}
+
+void watch_appended(struct sim *sim, struct sim_node *node, const struct raft_effects *effects)
+{
+        const struct raft *raft = replica_raft(node->replica);
+
+        if (effects->persist_id == 0)
+                return;
+        if (effects->truncate_from != 0 && effects->truncate_from <= node->commit_seen)
+                sim_fail(sim, "P4: node %u cuts its log at %" PRIu64 ", which is committed", node->number + 1, effects->truncate_from);
+        for (uint64_t index = effects->first; index <= effects->last; index++) {
+                const struct raft_entry *entry = raft_entry_at(raft, index), *before = raft_entry_at(raft, index - 1);
+
+                if (index >= SIM_ENTRIES)
+                        sim_fail(sim, "the run is too long");
+                if (before)
+                        watch_entry(sim, node, entry, before->term);
+        }
+}
+
+/* --- what is said, and what the disk of who says it has --- */
+
+static void watch_vote(struct sim *sim, struct sim_node *node, const struct raft_message *message)
+{
+        uint64_t *vote = &sim->vote_of_term[node->number][message->term];
+        const struct raft_hard_state *hard = &node->disk.hard;
+
+        if (hard->term != message->term || hard->vote != message->node)
+                sim_fail(sim, "E2: node %u votes for %" PRIu64 " in term %" PRIu64 ", but its disk does not say so", node->number + 1, message->node,
+                         message->term);
+        if (*vote != 0 && *vote != message->node)
+                sim_fail(sim, "E2: node %u votes twice in term %" PRIu64, node->number + 1, message->term);
+        *vote = message->node;
+}
+
+void watch_message(struct sim *sim, struct sim_node *node, const struct raft_message *message)
+{
+        const struct disk *disk = &node->disk;
+
+        if (message->term >= SIM_TERMS)
+                sim_fail(sim, "terms grow without end");
+        if (!message->pre && message->term > disk->hard.term)
+                sim_fail(sim, "P1: node %u speaks in term %" PRIu64 ", its disk knows %" PRIu64, node->number + 1, message->term, disk->hard.term);
+        if (message->kind == RAFT_VOTE_REPLY && message->granted && !message->pre)
+                watch_vote(sim, node, message);
+        if (message->kind == RAFT_VOTE && !message->pre && (disk->hard.vote != raft_id(replica_raft(node->replica)) || message->index > disk->log_last))
+                sim_fail(sim, "E3: node %u asks for votes with what is not on its disk", node->number + 1);
+        if (message->kind == RAFT_APPEND_REPLY && message->granted && message->match > disk->log_last)
+                sim_fail(sim, "P2: node %u acknowledges %" PRIu64 ", its disk ends at %" PRIu64, node->number + 1, message->match, disk->log_last);
+}
+
+/* --- after every turn --- */
+
+static void watch_leader(struct sim *sim, struct sim_node *node)
+{
+        const struct raft *raft = replica_raft(node->replica);
+        uint64_t term = raft_term(raft);
+
+        if (raft_role(raft) != RAFT_LEADER) {
+                node->lead_term = 0;
+                return;
+        }
+        if (sim->leader_of_term[term] != 0 && sim->leader_of_term[term] != node->number + 1)
+                sim_fail(sim, "two leaders in term %" PRIu64 ": nodes %u and %u", term, sim->leader_of_term[term], node->number + 1);
+        sim->leader_of_term[term] = node->number + 1;
+        if (node->lead_term == term)
+                return;
+        node->lead_term = term;
+        sim->counts[COUNT_TERMS]++;
+        sim_trace(sim, "node %u leads term %" PRIu64 ", log to %" PRIu64 ", commit %" PRIu64 " (%" PRIu64 " known)", node->number + 1, term, raft_last(raft),
+                  raft_commit(raft), sim->committed_last);
+        /* Leader completeness. */
+        for (uint64_t index = 1; index <= sim->committed_last; index++) {
+                const struct raft_entry *entry = raft_entry_at(raft, index);
+
+                if (sim->committed[index]->term >= term)
+                        break;
+                if (index > raft_last(raft) || (entry && entry->term != sim->committed[index]->term))
+                        sim_fail(sim, "node %u leads term %" PRIu64 " without entry %" PRIu64 " of term %" PRIu64 ", which is committed", node->number + 1,
+                                 term, index, sim->committed[index]->term);
+        }
+}
+
+/* An entry that counts as committed is on the disks of a majority of the voters. */
+static void watch_majority(struct sim *sim, struct sim_node *node, const struct raft_entry *entry)
+{
+        const struct raft_configuration *configuration = raft_configuration(replica_raft(node->replica));
+        size_t copies = 0;
+
+        for (size_t i = 0; i < configuration->count; i++) {
+                const struct sim_node *member = NULL;
+
+                if (configuration->members[i].standing != RAFT_VOTER)
+                        continue;
+                for (unsigned other = 0; other < sim->node_count && !member; other++)
+                        if (id128_equal(sim->nodes[other].disk.incarnation, configuration->members[i].incarnation))
+                                member = &sim->nodes[other];
+                copies += member && disk_has(&member->disk, entry->index, entry->term);
+        }
+        if (copies <= raft_configuration_voters(configuration) / 2)
+                sim_fail(sim, "node %u takes entry %" PRIu64 " of term %" PRIu64 " for committed, which %zu of %zu voters have on disk", node->number + 1,
+                         entry->index, entry->term, copies, raft_configuration_voters(configuration));
+}
+
+void watch_commit(struct sim *sim, struct sim_node *node)
+{
+        const struct raft *raft = replica_raft(node->replica);
+        uint64_t commit = raft_commit(raft);
+
+        if (commit < node->commit_seen)
+                sim_fail(sim, "the commit index of node %u moves back from %" PRIu64 " to %" PRIu64, node->number + 1, node->commit_seen, commit);
+        for (uint64_t index = node->commit_seen + 1; index <= commit; index++) {
+                const struct raft_entry *entry = raft_entry_at(raft, index), *known = sim->committed[index];
+
+                if (!entry && index <= raft_installed(raft) && known)
+                        continue;            /* it came with a snapshot */
+                if (!entry)
+                        sim_fail(sim, "node %u has committed entry %" PRIu64 ", which it does not hold", node->number + 1, index);
+                if (!known) {
+                        if (raft_role(raft) != RAFT_LEADER)
+                                sim_fail(sim, "node %u follows, and is the first to take entry %" PRIu64 " for committed", node->number + 1, index);
+                        watch_majority(sim, node, entry);
+                        history_commit(sim, entry);
+                } else if (known->term != entry->term || entry_hash(known) != entry_hash(entry)) {
+                        sim_fail(sim, "two different entries are committed at %" PRIu64 ": of terms %" PRIu64 " and %" PRIu64 " (node %u)", index,
+                                 known->term, entry->term, node->number + 1);
+                }
+        }
+        node->commit_seen = commit;
+}
+
+/* Equal index, equal map. */
+static void watch_table(struct sim *sim, struct sim_node *node)
+{
+        uint64_t applied = replica_applied(node->replica);
+
+        if (applied == node->hashed || applied == 0)
+                return;
+        node->hashed = applied;
+        if (history_hash(replica_table(node->replica)) != sim->truth_hash[applied])
+                sim_fail(sim, "the table of node %u at %" PRIu64 " differs from that of the log", node->number + 1, applied);
+}
+
+void watch_node(struct sim *sim, struct sim_node *node)
+{
+        watch_leader(sim, node);
+        watch_table(sim, node);
+}
