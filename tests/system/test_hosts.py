@@ -13,16 +13,6 @@ done
 """
 
 
-def tokens(host, prefix=""):
-    """Of all locks that a host's node shows."""
-    held = {}
-    after = None
-    while True:
-        status, answer = ask(host, "list", *([prefix] if prefix else []), *(["--after", after] if after else []))
-        assert status in (YES, NO), (status, answer)
-        return held | {row["lock"]: row["token"] for row in answer["locks"]}
-
-
 def test_locks_are_the_same_through_every_host(labs):
     _, (a, b, c) = three_hosts(labs)
     token = preempt(b, "deploy", client="on-b")

@@ -1,5 +1,6 @@
 """What installing, upgrading, removing and purging do to a host."""
-from dlock import ALL_SOCKETS, AT, FOLLOWER_1, FOLLOWER_2, LEADER, NODES, PACKAGES, SOCKETS, busy_clients, install, one_host, owner, preempt, release, wait_for_voters
+from dlock import (ALL_SOCKETS, AT, FOLLOWER_1, FOLLOWER_2, LEADER, NODES, PACKAGES, SOCKETS, UNREACHABLE, ask, busy_clients, install, one_host, owner, preempt, release,
+                   wait_for_voters)
 from lab import wait_until
 
 # All files but those that any work of apt, dpkg and systemd changes.
@@ -100,5 +101,9 @@ def test_removing_stops_all_and_purging_leaves_nothing(labs):
     a.reboot()
     install(a)
     a.run(["systemctl", "start", LEADER])
+    # What is in a home is its user's, not the package's: root's tool still looks for the cluster that it knew.
+    status, answer = ask(a, "status", server=AT[LEADER])
+    assert status == UNREACHABLE and "forget-cluster" in answer["error"], (status, answer)
+    a.run(["dlockctl", "forget-cluster"])
     wait_for_voters(a, AT[LEADER], 1)
     assert owner(a, "lock") is None
