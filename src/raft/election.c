@@ -84,6 +84,18 @@ static void become_pre_candidate(struct raft *raft)
                 ask_for_votes(raft, true);
 }
 
+/* M4: who is no voter any more by a change that may not be committed may be the only one that has it: the others
+ * cannot win without its vote. Its own vote does not count. (Ongaro, "Consensus: Bridging Theory and Practice", 4.2.2.) */
+static bool may_campaign(const struct raft *raft)
+{
+        size_t last = raft->configuration_count - 1;
+
+        if (!raft->settings.campaigns && !raft->stands_in)
+                return false;
+        return raft_configuration_votes(raft->configurations[last], raft->id) ||
+               (last > 0 && raft->configurations[last]->index > raft->commit && raft_configuration_votes(raft->configurations[last - 1], raft->id));
+}
+
 void raft_election_tick(struct raft *raft)
 {
         if (raft->now < raft->election_deadline)
@@ -92,8 +104,9 @@ void raft_election_tick(struct raft *raft)
                 /* Without a word for a whole timeout there is no leader to name. */
                 raft->leader = 0;
                 raft->leader_link_lost = true;
+                raft_snapshot_give_up(raft);
         }
-        if (!(raft->settings.campaigns || raft->stands_in) || !raft_configuration_votes(raft_configuration(raft), raft->id)) {
+        if (!may_campaign(raft)) {
                 raft_election_arm(raft);
                 return;
         }

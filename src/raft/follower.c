@@ -153,6 +153,8 @@ void raft_append_request(struct raft *raft, const struct raft_message *message)
         raft->verified = MAX(raft->verified, verified);
         assert(raft->verified <= raft->log.last || raft->verified <= raft->commit);
         raft_commit_to(raft, MIN(message->commit, raft->verified));      /* C6; it never moves back */
+        if (raft->commit >= raft->receiving.index)
+                raft_snapshot_give_up(raft);
 
         /* An append is acknowledged by the disk; a heartbeat at once, with what the disk has. */
         if (message->entry_count > 0 && raft->durable < raft->verified)

@@ -31,8 +31,11 @@ struct progress {
         struct inflight *inflight;           /* ring of LIMIT_INFLIGHT_MESSAGES */
         size_t inflight_head, inflight_count, inflight_bytes;
         bool reading;                        /* a log or chunk request is out */
+        uint64_t read_from;                  /* PROGRESS_FETCH: where it begins */
         uint64_t snapshot;                   /* PROGRESS_SNAPSHOT: id, 0 while it is being made */
         uint64_t snapshot_offset;
+        uint64_t asked_ms;                   /* PROGRESS_SNAPSHOT, reading: when the chunk was asked for, or sent */
+        uint64_t installed_index, installed_term; /* the end of a snapshot it has; 0 at first, the empty one */
         uint64_t round_target, round_start_ms; /* M3: a learner's catch-up round */
         bool caught_up;                      /* the last round took less than T */
 };
@@ -93,6 +96,7 @@ struct raft {
         size_t progress_count;
         uint64_t term_start;
         uint64_t cluster_origin_ms, leader_since_ms;
+        uint64_t reads_out, reads_stale;     /* log requests not answered yet; those of an earlier leadership */
         uint64_t round, round_confirmed;
         bool round_open;                     /* no message has carried it yet */
         struct {
@@ -162,12 +166,17 @@ void raft_leader_link(struct raft *raft, uint64_t node, bool up);
 void raft_leader_drop(struct raft *raft);
 struct progress *raft_progress_of(struct raft *raft, uint64_t node);
 void raft_progress_match_configuration(struct raft *raft);
+void raft_progress_probe(struct progress *progress, uint64_t next);
 void raft_progress_heard(struct raft *raft, struct progress *progress, uint64_t round);
 
 /* snapshot.c */
 void raft_snapshot_flush(struct raft *raft, struct progress *progress);
 void raft_snapshot_request(struct raft *raft, const struct raft_message *message);
 void raft_snapshot_reply(struct raft *raft, const struct raft_message *message);
+/* It has the state of the snapshot that is sent now, at least. */
+void raft_snapshot_is_there(const struct raft *raft, struct progress *progress);
+/* Nobody sends the rest of it, or it is not needed any more. What is on its way to the disk is waited for. */
+void raft_snapshot_give_up(struct raft *raft);
 
 /* membership.c */
 void raft_membership_tick(struct raft *raft);

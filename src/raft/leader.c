@@ -27,7 +27,7 @@ static void clear_inflight(struct progress *progress)
         progress->inflight_head = progress->inflight_count = progress->inflight_bytes = 0;
 }
 
-static void start_probe(struct progress *progress, uint64_t next)
+void raft_progress_probe(struct progress *progress, uint64_t next)
 {
         progress->state = PROGRESS_PROBE;
         progress->next = MAX(next, progress->match + 1);
@@ -44,7 +44,7 @@ static void add_progress(struct raft *raft, uint64_t node)
         progress->link_up = raft_is_linked(raft, node);
         progress->contact_ms = raft->now;    /* everybody gets a whole timeout to answer */
         progress->inflight = alloc_zeroed(LIMIT_INFLIGHT_MESSAGES, sizeof(progress->inflight[0]));
-        start_probe(progress, raft->log.last + 1);
+        raft_progress_probe(progress, raft->log.last + 1);
         assert(raft->progress_count < LIMIT_MEMBERS);
         raft->progress[raft->progress_count++] = progress;
 }
@@ -87,6 +87,7 @@ void raft_leader_drop(struct raft *raft)
         for (size_t i = 0; i < raft->progress_count; i++)
                 (void)progress_free(raft->progress[i]);
         raft->progress_count = 0;
+        raft->reads_stale = raft->reads_out; /* what they find may be cut off before it comes */
         if (raft->snapshot.id != 0)
                 raft->effects.drop_snapshot = raft->snapshot.id;
         raft->snapshot.id = 0;
@@ -171,7 +172,6 @@ uint64_t raft_round_confirmed(const struct raft *raft)
         return raft->round_confirmed;
 }
 
-/* Check-quorum: a leader that a majority does not answer steps down (E1). */
 /* A stand-in adds nothing of its own, so that the preferred leader has all of its log soon. */
 static bool stood_in_long_enough(const struct raft *raft)
 {
@@ -187,6 +187,7 @@ static bool stood_in_long_enough(const struct raft *raft)
         return false;
 }
 
+/* Check-quorum: a leader that a majority does not answer steps down (E1). */
 void raft_leader_tick(struct raft *raft)
 {
         const struct raft_configuration *configuration = raft_configuration(raft);
@@ -218,7 +219,7 @@ void raft_leader_link(struct raft *raft, uint64_t node, bool up)
         progress->probe_sent = false;
         progress->reading = false;
         if (progress->state != PROGRESS_SNAPSHOT)
-                start_probe(progress, progress->next);   /* C5 */
+                raft_progress_probe(progress, progress->next);   /* C5 */
 }
 
 /* --- sending --- */
@@ -308,10 +309,11 @@ static void flush_probe(struct raft *raft, struct progress *progress)
         progress->probe_sent = true;
 }
 
-/* What is no longer in memory is read from disk, with the entry before it; what is not there either needs a snapshot. */
+/* What is no longer in memory is read from disk, with the entry before it, unless that is what its snapshot ends with;
+ * what is not there either needs a snapshot. */
 static void flush_fetch(struct raft *raft, struct progress *progress)
 {
-        uint64_t from = progress->next > 1 ? progress->next - 1 : 1;
+        uint64_t from = progress->next - 1 == progress->installed_index ? progress->next : progress->next - 1;
 
         if (progress->reading || !window_is_open(progress))
                 return;
@@ -324,23 +326,42 @@ static void flush_fetch(struct raft *raft, struct progress *progress)
                 return;
         raft->log_requests[raft->effects.log_request_count++] = (struct raft_log_request){ .node = progress->node, .from = from };
         progress->reading = true;
+        progress->read_from = from;
+        raft->reads_out++;
+}
+
+/* False: the answer is to a request of an earlier leadership. */
+static bool read_is_recent(struct raft *raft)
+{
+        if (raft->reads_out > 0)
+                raft->reads_out--;
+        if (raft->reads_stale == 0)
+                return true;
+        raft->reads_stale--;
+        return false;
 }
 
 void raft_log_read(struct raft *raft, uint64_t node, uint64_t from, struct raft_entry *const *entries, size_t count)
 {
+        bool recent = read_is_recent(raft);
         struct progress *progress = raft->role == RAFT_LEADER ? raft_progress_of(raft, node) : NULL;
         size_t skip = from < (progress ? progress->next : 0), bytes = 0;
         const struct raft_entry **copies;
 
-        if (!progress || progress->state != PROGRESS_FETCH || !progress->reading || from + skip != progress->next)
+        if (!recent || !progress || progress->state != PROGRESS_FETCH || !progress->reading || from != progress->read_from)
                 return;
         progress->reading = false;
-        if (count <= skip || !progress->link_up || entries[count - 1]->index > raft->commit) {
-                if (count <= skip)
-                        progress->state = PROGRESS_SNAPSHOT;
+        if (from + skip != progress->next)
+                return;                      /* it has more by now: asked again from there */
+        if (count <= skip) {
+                progress->state = PROGRESS_SNAPSHOT;
                 progress->snapshot = 0;
                 return;
         }
+        while (count > skip && entries[count - 1]->index > raft->commit)
+                count--;                     /* what is not committed is sent from memory */
+        if (count <= skip)
+                return;
         copies = raft_scratch(raft, count - skip, sizeof(*copies));
         for (size_t i = skip; i < count; i++) {
                 struct raft_entry *copy = raft_scratch(raft, 1, sizeof(*copy) + entries[i]->size);
@@ -349,7 +370,7 @@ void raft_log_read(struct raft *raft, uint64_t node, uint64_t from, struct raft_
                 copies[i - skip] = copy;
                 bytes += sizeof(*copy) + copy->size;
         }
-        send_append(raft, progress, progress->next - 1, skip ? entries[0]->term : 0, copies, count - skip, bytes);
+        send_append(raft, progress, progress->next - 1, skip ? entries[0]->term : progress->installed_term, copies, count - skip, bytes);
 }
 
 /* While entries or a snapshot are on their way: a word that needs no log to agree on. */
@@ -363,7 +384,7 @@ static void flush_progress(struct raft *raft, struct progress *progress)
 {
         if (!progress->link_up)
                 return;
-        if (progress->state == PROGRESS_FETCH && progress->next > raft->log.first && !progress->reading)
+        if (progress->state == PROGRESS_FETCH && progress->next >= raft->log.first && !progress->reading)
                 progress->state = PROGRESS_REPLICATE;
         if (progress->state == PROGRESS_PROBE)
                 flush_probe(raft, progress);
@@ -412,7 +433,7 @@ static void append_rejected(struct progress *progress, const struct raft_message
                 return;
         if (progress->state == PROGRESS_SNAPSHOT)
                 return;
-        start_probe(progress, MIN(message->hint, message->index));   /* C3: back up at once */
+        raft_progress_probe(progress, MIN(message->hint, message->index));   /* C3: back up at once */
 }
 
 /* M3: is a learner fast enough to vote? A round: from now until it has what the leader has now. */
@@ -449,8 +470,10 @@ void raft_append_reply(struct raft *raft, const struct raft_message *message)
         }
         if (progress->state == PROGRESS_PROBE && message->index >= progress->next - 1)
                 progress->state = PROGRESS_REPLICATE;
-        if (progress->state == PROGRESS_SNAPSHOT && raft->snapshot.id != 0 && progress->match >= raft->snapshot.base.index)
-                start_probe(progress, progress->match + 1);
+        if (progress->state == PROGRESS_SNAPSHOT && raft->snapshot.id != 0 && progress->match >= raft->snapshot.base.index) {
+                raft_snapshot_is_there(raft, progress);
+                raft_progress_probe(progress, progress->match + 1);
+        }
         if (progress->next <= progress->match)
                 progress->next = progress->match + 1;
         measure_catch_up(raft, progress);

@@ -165,6 +165,7 @@ void raft_become_follower(struct raft *raft, uint64_t term, uint64_t leader)
         raft->vote_count = 0;
         raft->vote_asked = false;
         raft->vote_reply_to = 0;
+        raft_snapshot_give_up(raft);         /* another leader begins its own */
         raft_election_arm(raft);
 }
 
@@ -320,13 +321,8 @@ void raft_commit_to(struct raft *raft, uint64_t index)
 
 void raft_applied(struct raft *raft, uint64_t applied)
 {
-        size_t cache = raft->settings.cache_bytes ? raft->settings.cache_bytes : LIMIT_LOG_CACHE_BYTES;
-
         assert(applied <= raft->commit);
         raft->applied = applied;
-        while (raft->log.bytes > cache && raft->log.first <= applied &&
-               (raft->effects.first > raft->effects.last || raft->log.first < raft->effects.first))
-                raft_log_trim(&raft->log, raft->log.first);
 }
 
 void raft_base_moved(struct raft *raft, uint64_t index, uint64_t log_first)
@@ -380,12 +376,22 @@ const struct raft_effects *raft_effects(const struct raft *raft)
         return &raft->effects;
 }
 
+/* Not before the end of a turn: its messages point to entries in memory. */
+static void trim_cache(struct raft *raft)
+{
+        size_t cache = raft->settings.cache_bytes ? raft->settings.cache_bytes : LIMIT_LOG_CACHE_BYTES;
+
+        while (raft->log.bytes > cache && raft->log.first <= raft->applied)
+                raft_log_trim(&raft->log, raft->log.first);
+}
+
 void raft_effects_clear(struct raft *raft)
 {
         for (size_t i = 0; i < raft->scratch_count; i++)
                 free(raft->scratch[i]);
         raft->scratch_count = 0;
         raft->effects = (struct raft_effects){ .first = 1 };
+        trim_cache(raft);
 }
 
 /* --- looking --- */

@@ -132,7 +132,7 @@ void raft_staged(struct raft *raft);
 void raft_snapshot_refused(struct raft *raft);
 /* The link to a node is up after an answered hello, or ended by EOF, reset or silence. */
 void raft_link(struct raft *raft, uint64_t node, bool up);
-/* The answer to a log request; count 0: from is not on disk any more. */
+/* The answer to a log request, each once and in order; count 0: from is not on disk any more. */
 void raft_log_read(struct raft *raft, uint64_t node, uint64_t from, struct raft_entry *const *entries, size_t count);
 /* The answer to make_snapshot; id 0: it failed and is asked for again later. */
 void raft_snapshot_made(struct raft *raft, uint64_t id, const struct raft_base *base, uint64_t total);

@@ -25,9 +25,13 @@ void raft_snapshot_flush(struct raft *raft, struct progress *progress)
                 progress->snapshot_offset = 0;
                 progress->reading = false;
         }
+        /* C5: a link may lose a chunk, or its answer, and be up again before anybody sees it down. */
+        if (progress->reading && raft->now - progress->asked_ms >= raft->settings.election_timeout_ms)
+                progress->reading = false;
         if (progress->reading || raft->effects.chunk_request_count == ARRAY_SIZE(raft->chunk_requests))
                 return;
         progress->reading = true;
+        progress->asked_ms = raft->now;
         raft->chunk_requests[raft->effects.chunk_request_count++] = (struct raft_chunk_request){
                 .node = progress->node,
                 .snapshot = progress->snapshot,
@@ -80,7 +84,13 @@ void raft_chunk_read(struct raft *raft, uint64_t node, uint64_t snapshot, uint64
                 .data = copy,
                 .data_size = size,
         });
-        progress->sent_ms = raft->now;
+        progress->sent_ms = progress->asked_ms = raft->now;
+}
+
+void raft_snapshot_is_there(const struct raft *raft, struct progress *progress)
+{
+        progress->installed_index = raft->snapshot.base.index;
+        progress->installed_term = raft->snapshot.base.term;
 }
 
 void raft_snapshot_reply(struct raft *raft, const struct raft_message *message)
@@ -92,14 +102,16 @@ void raft_snapshot_reply(struct raft *raft, const struct raft_message *message)
         raft_progress_heard(raft, progress, message->round);
         if (progress->state != PROGRESS_SNAPSHOT)
                 return;
-        if (message->granted) {              /* it has as much already: find out how much */
-                progress->state = PROGRESS_PROBE;
-                progress->next = MAX(progress->match, message->index) + 1;
-                progress->probe_sent = progress->reading = false;
+        if (message->granted) {              /* it has as much: find out how much more */
+                if (raft->snapshot.id != 0 && message->index == raft->snapshot.base.index)
+                        raft_snapshot_is_there(raft, progress);
+                raft_progress_probe(progress, MIN(message->index, raft->log.last) + 1);
                 return;
         }
         if (message->index != raft->snapshot.base.index || raft->snapshot.id == 0)
                 return;
+        if (message->offset == progress->snapshot_offset)
+                return;                      /* said twice: that chunk is on its way */
         progress->snapshot_offset = MIN(message->offset, raft->snapshot.total);
         progress->reading = false;
 }
@@ -215,6 +227,25 @@ void raft_snapshot_request(struct raft *raft, const struct raft_message *message
         stage(raft, RAFT_STAGE_INSTALL, NULL, 0);
 }
 
+void raft_snapshot_give_up(struct raft *raft)
+{
+        if (!raft->receiving.staging)
+                raft->receiving.active = false;
+}
+
+/* P4: transactions that are still on their way do not bring back the log that was replaced. */
+static void replace_log(struct raft *raft)
+{
+        const struct receiving *receiving = &raft->receiving;
+
+        raft_log_done(&raft->log);
+        raft_log_init(&raft->log, receiving->index, receiving->log_term, receiving->cluster_ms);
+        raft_roll_back_configurations(raft, 0);
+        raft->durable = receiving->index;
+        for (size_t i = 0; i < raft->pending_count; i++)
+                raft->pending[i].last = receiving->index;
+}
+
 /* S2: the state is replaced on disk; now in memory. What follows the base in the log stays if it agrees with it. */
 static void finish_install(struct raft *raft)
 {
@@ -225,14 +256,10 @@ static void finish_install(struct raft *raft)
         assert(receiving->index > raft->commit);
         configuration = raft_configuration_get(receiving->configuration_index, receiving->configuration.data, receiving->configuration.size);
         assert(configuration);
-        if (receiving->index <= raft->log.last && raft_log_term(&raft->log, receiving->index, &term) && term == receiving->log_term) {
+        if (receiving->index <= raft->log.last && raft_log_term(&raft->log, receiving->index, &term) && term == receiving->log_term)
                 raft_log_trim(&raft->log, receiving->index);
-        } else {
-                raft_log_done(&raft->log);
-                raft_log_init(&raft->log, receiving->index, receiving->log_term, receiving->cluster_ms);
-                raft_roll_back_configurations(raft, 0);
-                raft->durable = receiving->index;
-        }
+        else
+                replace_log(raft);
         /* M2: the configuration as of the base takes the place of all older ones. */
         size_t keep = raft->configuration_count;
         while (keep > 0 && raft->configurations[keep - 1]->index > receiving->index)
@@ -260,14 +287,15 @@ void raft_staged(struct raft *raft)
         if (!receiving->active)
                 return;
         receiving->staging = false;
-        if (!receiving->installing) {
+        if (receiving->installing) {
+                finish_install(raft);
+                receiving->active = receiving->installing = false;
+                reply(raft, &answer, true, 0);
+        } else if (receiving->from != raft->leader || raft->commit >= receiving->index) {
+                raft_snapshot_give_up(raft);
+        } else {
                 reply(raft, &answer, false, receiving->offset);
-                return;
         }
-        finish_install(raft);
-        receiving->active = receiving->installing = false;
-        raft->ack_owed = raft->leader != 0;
-        raft_ack_durable(raft);
 }
 
 void raft_snapshot_refused(struct raft *raft)
