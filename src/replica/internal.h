@@ -47,14 +47,15 @@ struct waiting_join {
         uint64_t node, index, term;
 };
 
-/* A refusal said not long ago: its retry gets the same answer. */
+/* A refusal decided not long ago: every copy of the request gets the same answer, as of the same index. */
 struct refusal {
         RB_ENTRY(refusal) node;
         struct id128 handle;
-        uint64_t seq, said_ms, token, index;
+        uint64_t seq, decided_ms, token, index;
         enum replica_outcome outcome;
         struct client_id owner;
         bool used;
+        bool said;                           /* it was proved, and a client was told */
 };
 
 RB_HEAD(origin_tree, pending);

@@ -26,7 +26,9 @@ static int compare_forwards(const struct pending *a, const struct pending *b)
 
 static int compare_refusals(const struct refusal *a, const struct refusal *b)
 {
-        return id128_compare(a->handle, b->handle);
+        int order = id128_compare(a->handle, b->handle);
+
+        return order ? order : (a->seq > b->seq) - (a->seq < b->seq);
 }
 
 RB_GENERATE_INTERNAL(origin_tree, pending, by_origin, compare_origins, _unused_ static)
@@ -45,7 +47,8 @@ void replica_requests_init(struct replica *replica)
         TAILQ_INIT(&replica->apply);
         TAILQ_INIT(&replica->reads);
         TAILQ_INIT(&replica->joins);
-        replica->forward_next = 1;
+        /* A reply to an earlier life of this node may still be under way: no life repeats a number of another. */
+        replica->forward_next = replica->settings.raft.seed;
 }
 
 /* --- one pending request --- */
@@ -170,33 +173,60 @@ static void answer(struct replica *replica, struct pending *pending)
         drop(replica, pending);
 }
 
+/* --- refusals: they leave no trace in the log, so that a late copy of the request must be told from a new one --- */
+
+static struct refusal *find_refusal(struct replica *replica, const struct lock_request *request)
+{
+        struct refusal probe = { .handle = request->handle, .seq = request->seq };
+
+        return RB_FIND(refusal_tree, &replica->refusal_tree, &probe);
+}
+
+static void forget_refusal(struct replica *replica, struct refusal *refusal)
+{
+        if (refusal->used)
+                RB_REMOVE(refusal_tree, &replica->refusal_tree, refusal);
+        *refusal = (struct refusal){ 0 };
+}
+
 static void remember_refusal(struct replica *replica, const struct pending *pending)
 {
-        struct refusal *refusal;
+        struct refusal *refusal = find_refusal(replica, &pending->request);
 
         if (!replica->refusals)
                 replica->refusals = alloc_zeroed(LIMIT_REFUSALS, sizeof(replica->refusals[0]));
-        refusal = &replica->refusals[replica->refusal_next];
-        replica->refusal_next = (replica->refusal_next + 1) % LIMIT_REFUSALS;
-        if (refusal->used)
-                RB_REMOVE(refusal_tree, &replica->refusal_tree, refusal);
+        if (!refusal) {
+                refusal = &replica->refusals[replica->refusal_next];
+                replica->refusal_next = (replica->refusal_next + 1) % LIMIT_REFUSALS;
+        }
+        forget_refusal(replica, refusal);
         *refusal = (struct refusal){
                 .handle = pending->request.handle,
                 .seq = pending->request.seq,
-                .said_ms = replica->now,
+                .decided_ms = replica->now,
                 .token = pending->token,
                 .index = pending->index,
                 .outcome = pending->outcome,
                 .owner = pending->owner,
+                .used = true,
         };
-        refusal->used = !RB_INSERT(refusal_tree, &replica->refusal_tree, refusal);
+        (void)RB_INSERT(refusal_tree, &replica->refusal_tree, refusal);
 }
 
-static const struct refusal *find_refusal(struct replica *replica, const struct lock_request *request)
+static void refusal_is_said(struct replica *replica, const struct lock_request *request)
 {
-        struct refusal probe = { .handle = request->handle }, *refusal = RB_FIND(refusal_tree, &replica->refusal_tree, &probe);
+        struct refusal *refusal = find_refusal(replica, request);
 
-        return refusal && refusal->seq == request->seq && replica->now - refusal->said_ms <= LIMIT_RESEND_MS ? refusal : NULL;
+        if (refusal)
+                refusal->said = true;
+}
+
+/* What no client was told may not have been true at the end of the leadership it was decided in. */
+static void forget_unsaid_refusals(struct replica *replica)
+{
+        for (size_t i = 0; i < LIMIT_REFUSALS && replica->refusals; i++)
+                if (replica->refusals[i].used && !replica->refusals[i].said)
+                        forget_refusal(replica, &replica->refusals[i]);
 }
 
 /* --- deciding: leader --- */
@@ -225,14 +255,29 @@ static void append_change(struct replica *replica, struct pending *pending, cons
 }
 
 /* F2: a refusal is a read: it rests on everything appended, and on a proof of leadership begun after it came. */
+static void wait_for_round(struct replica *replica, struct pending *pending)
+{
+        pending->round = raft_read_round(replica->raft);
+        move(replica, pending, PENDING_ROUND);
+}
+
 static void refuse(struct replica *replica, struct pending *pending, enum replica_outcome outcome, const struct lock_decision *decision)
 {
         pending->outcome = outcome;
         pending->owner = decision->owner;
         pending->token = decision->token;
         pending->index = raft_last(replica->raft);
-        pending->round = raft_read_round(replica->raft);
-        move(replica, pending, PENDING_ROUND);
+        remember_refusal(replica, pending);
+        wait_for_round(replica, pending);
+}
+
+static void refuse_again(struct replica *replica, struct pending *pending, const struct refusal *refusal)
+{
+        pending->outcome = refusal->outcome;
+        pending->owner = refusal->owner;
+        pending->token = refusal->token;
+        pending->index = refusal->index;
+        wait_for_round(replica, pending);
 }
 
 static void decide(struct replica *replica, struct pending *pending)
@@ -240,9 +285,9 @@ static void decide(struct replica *replica, struct pending *pending)
         const struct refusal *refusal = find_refusal(replica, &pending->request);
         struct lock_decision decision;
 
-        if (refusal) {
-                decision = (struct lock_decision){ .owner = refusal->owner, .token = refusal->token };
-                refuse(replica, pending, refusal->outcome, &decision);
+        /* A client sends for so long, and a follower that got it at the end for as long again. */
+        if (refusal && replica->now - refusal->decided_ms <= 2 * LIMIT_RESEND_MS) {
+                refuse_again(replica, pending, refusal);
                 return;
         }
         lock_decide(replica->table, replica->overlay, &pending->request, &decision);
@@ -311,7 +356,6 @@ void replica_forward_reply(struct replica *replica, const struct node_message *m
                 return;
         if (message->outcome == REPLICA_NOT_LEADER) {
                 pending->retry_at = replica->now + 20;
-                move(replica, pending, PENDING_FORWARDED);
                 return;
         }
         pending->outcome = message->outcome;
@@ -359,12 +403,8 @@ void replica_leader_changed(struct replica *replica, bool was_leader)
                                 move(replica, pending, PENDING_UNDECIDED);
                 }
         }
-        if (!was_leader)
-                return;
-        /* Refusals of a leadership that ended may not have been true at the end of it. */
-        RB_INIT(&replica->refusal_tree);
-        if (replica->refusals)
-                memset(replica->refusals, 0, LIMIT_REFUSALS * sizeof(replica->refusals[0]));
+        if (was_leader)
+                forget_unsaid_refusals(replica);
 }
 
 void replica_forget(struct replica *replica, uint64_t session)
@@ -442,7 +482,7 @@ void replica_answer_waiting(struct replica *replica)
                 answer(replica, pending);
         while ((pending = TAILQ_FIRST(&replica->round)) && pending->index <= replica->applied &&
                pending->round <= raft_round_confirmed(replica->raft)) {
-                remember_refusal(replica, pending);
+                refusal_is_said(replica, &pending->request);
                 answer(replica, pending);
         }
         answer_reads(replica);
