@@ -23,7 +23,7 @@ struct history {
         struct {
                 uint64_t accepted, refused;  /* the last such seq */
         } handles[HANDLES];
-        bool client_known[SIM_CLIENTS];
+        char first_user[SIM_CLIENTS];        /* of the id of a client: the number of who used it first; 0: nobody did */
 };
 
 void history_init(struct sim *sim)
@@ -150,8 +150,8 @@ static void commit_change(struct sim *sim, const struct raft_entry *entry)
                         sim_fail(sim, "%s is released at %" PRIu64 " by %s, who does not own it", change.name.text, entry->index, change.client.text);
                 hold(history, entry, &change);
         }
-        if (change.client.size == 2 && change.client.text[0] == 'c')
-                history->client_known[change.client.text[1] - '0'] = true;
+        if (change.client.size == 2 && history->first_user[change.client.text[1] - '0'] == 0)
+                history->first_user[change.client.text[1] - '0'] = change.principal.text[7];
         lock_table_apply(sim->truth, &moment, &change);
         sim_trace(sim, "                                   commit %" PRIu64 ": %s %s by %s, request %" PRIu64 ":%" PRIu64, entry->index,
                   entry->kind == RAFT_ENTRY_PREEMPT ? "preempt" : entry->kind == RAFT_ENTRY_RELEASE ? "release" : "client", change.name.text,
@@ -226,16 +226,15 @@ static void check_no(struct sim *sim, const struct sim_client *client, const str
                 check_refused_at(sim, client, answer);
 }
 
-/* The id of a client that is known belongs to one principal: clientN, and uid:N. */
+/* An id belongs to who used it first. */
 static void check_principal(struct sim *sim, const struct sim_client *client, const struct replica_answer *answer)
 {
         const struct lock_request *request = &client->request;
-        bool own = request->client.text[0] != 'c' || request->client.text[1] == request->principal.text[7];
-        bool known = request->client.text[0] == 'c' && sim->history->client_known[request->client.text[1] - '0'];
+        char first = request->client.size == 2 ? sim->history->first_user[request->client.text[1] - '0'] : request->principal.text[7];
 
-        if (own && answer->outcome == REPLICA_FOREIGN_CLIENT)
-                sim_fail(sim, "client %u may not use its own id", client->number);
-        if (!own && known && answer->outcome == REPLICA_YES)
+        if (answer->outcome == REPLICA_FOREIGN_CLIENT && first == request->principal.text[7])
+                sim_fail(sim, "client %u may not use an id that is its own", client->number);
+        if (answer->outcome == REPLICA_YES && first != request->principal.text[7])
                 sim_fail(sim, "client %u used the id of another", client->number);
 }
 

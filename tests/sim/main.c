@@ -206,8 +206,10 @@ static void run(struct sim *sim)
                 }
                 if (!sim->faults && event.kind == EVENT_TICK && !what_is_wrong(sim))
                         break;
-                if (!sim->faults && sim->now >= peace_until)
+                if (!sim->faults && sim->now >= peace_until) {
+                        node_tell_all(sim);
                         sim_fail(sim, "%u s after the faults stopped %s", PEACE_MS / 1000, what_is_wrong(sim));
+                }
         }
 }
 

@@ -1,6 +1,7 @@
 /* node.c - one process: the order of its turn is that of dlockd/daemon.c. */
 #include <stdlib.h>
 
+#include "raft/internal.h"
 #include "sim.h"
 
 uint64_t node_clock(const struct sim *sim, const struct sim_node *node)
@@ -68,8 +69,8 @@ void node_turn(struct sim *sim, struct sim_node *node)
         uint64_t now = node_clock(sim, node);
 
         node->turn_wanted = false;
-        replica_tick(node->replica, now, now + 5);
         watch_commit(sim, node);
+        replica_tick(node->replica, now, now + 5);
         replica_turn(node->replica);
         effects = replica_effects(node->replica);
         watch_appended(sim, node, effects->raft);
@@ -105,4 +106,39 @@ struct sim_node *node_leader(struct sim *sim)
                         leader = node;
         }
         return leader;
+}
+
+/* How far it has brought the others, and what keeps it from more. */
+static void tell_progress(struct sim *sim, const struct raft *raft)
+{
+        static const char *const states[] = { "probed", "replicated to", "fetched for", "sent a snapshot" };
+
+        for (size_t i = 0; i < raft->progress_count; i++) {
+                const struct progress *progress = raft->progress[i];
+
+                sim_trace(sim, "    id %lu is %s: match %lu next %lu, link %s, reading %d, snapshot %lu at %lu", (unsigned long)progress->node,
+                          states[progress->state], (unsigned long)progress->match, (unsigned long)progress->next, progress->link_up ? "up" : "down",
+                          progress->reading, (unsigned long)progress->snapshot, (unsigned long)progress->snapshot_offset);
+        }
+}
+
+void node_tell_all(struct sim *sim)
+{
+        static const char *const roles[] = { "follows", "asks around", "campaigns", "leads" };
+
+        for (unsigned i = 0; i < sim->node_count; i++) {
+                const struct sim_node *node = &sim->nodes[i];
+                const struct raft *raft = node->replica ? replica_raft(node->replica) : NULL;
+
+                if (!raft) {
+                        sim_trace(sim, "node %u is down", i + 1);
+                        continue;
+                }
+                sim_trace(sim, "node %u (id %lu) %s in term %lu: leader %lu, memory %lu..%lu, disk %lu.., commit %lu, applied %lu%s%s", i + 1,
+                          (unsigned long)raft->id, roles[raft->role], (unsigned long)raft->hard.term, (unsigned long)raft->leader,
+                          (unsigned long)raft->log.first, (unsigned long)raft->log.last, (unsigned long)raft->log_first, (unsigned long)raft->commit,
+                          (unsigned long)raft->applied, raft->stands_in ? ", stands in" : "", raft->receiving.active ? ", gets a snapshot" : "");
+                if (raft->role == RAFT_LEADER)
+                        tell_progress(sim, raft);
+        }
 }

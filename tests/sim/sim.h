@@ -84,7 +84,7 @@ struct sim_node {
         unsigned join_through;
         uint64_t told[SIM_NODES];            /* what it believes of its links: the other's id, 0: down */
         /* watch.c */
-        uint64_t commit_seen, hashed, lead_term;
+        uint64_t commit_seen, commit_before, hashed, lead_term;
 };
 
 /* --- the network --- */
@@ -222,6 +222,8 @@ void node_want_turn(struct sim *sim, struct sim_node *node);
 void node_turn(struct sim *sim, struct sim_node *node);
 void node_tick(struct sim *sim, struct sim_node *node);
 struct sim_node *node_leader(struct sim *sim);
+/* Into the timeline. */
+void node_tell_all(struct sim *sim);
 
 /* client.c */
 void client_begin(struct sim *sim);

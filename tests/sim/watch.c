@@ -62,7 +62,7 @@ void watch_appended(struct sim *sim, struct sim_node *node, const struct raft_ef
 
         if (effects->persist_id == 0)
                 return;
-        if (effects->truncate_from != 0 && effects->truncate_from <= node->commit_seen)
+        if (effects->truncate_from != 0 && effects->truncate_from <= node->commit_before)
                 sim_fail(sim, "P4: node %u cuts its log at %" PRIu64 ", which is committed", node->number + 1, effects->truncate_from);
         for (uint64_t index = effects->first; index <= effects->last; index++) {
                 const struct raft_entry *entry = raft_entry_at(raft, index), *before = raft_entry_at(raft, index - 1);
@@ -158,11 +158,21 @@ static void watch_majority(struct sim *sim, struct sim_node *node, const struct 
                          entry->index, entry->term, copies, raft_configuration_voters(configuration));
 }
 
+/* A leader commits; since this was last looked at it may have done so and left. */
+static bool has_led_since(const struct sim *sim, const struct sim_node *node, uint64_t term)
+{
+        for (; term <= raft_term(replica_raft(node->replica)); term++)
+                if (sim->leader_of_term[term] == node->number + 1)
+                        return true;
+        return false;
+}
+
 void watch_commit(struct sim *sim, struct sim_node *node)
 {
         const struct raft *raft = replica_raft(node->replica);
         uint64_t commit = raft_commit(raft);
 
+        node->commit_before = node->commit_seen;
         if (commit < node->commit_seen)
                 sim_fail(sim, "the commit index of node %u moves back from %" PRIu64 " to %" PRIu64, node->number + 1, node->commit_seen, commit);
         for (uint64_t index = node->commit_seen + 1; index <= commit; index++) {
@@ -173,7 +183,7 @@ void watch_commit(struct sim *sim, struct sim_node *node)
                 if (!entry)
                         sim_fail(sim, "node %u has committed entry %" PRIu64 ", which it does not hold", node->number + 1, index);
                 if (!known) {
-                        if (raft_role(raft) != RAFT_LEADER)
+                        if (!has_led_since(sim, node, entry->term))
                                 sim_fail(sim, "node %u follows, and is the first to take entry %" PRIu64 " for committed", node->number + 1, index);
                         watch_majority(sim, node, entry);
                         history_commit(sim, entry);
