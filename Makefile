@@ -64,6 +64,7 @@ help:
 	@echo 'make all        build the daemon, the tool and the library into $(BUILD)/'
 	@echo 'make run        start a leader and two followers on loopback in a scratch directory and show them at work'
 	@echo 'make check      unit tests, fuzz corpora, and what can be checked without real processes'
+	@echo 'make sim        whole clusters in one thread, SEEDS of them (default 300); SEED=n replays one'
 	@echo 'make cluster    tests with real daemons on loopback'
 	@echo 'make test       check and cluster: all that needs no booted host'
 	@echo 'make system     tests on booted systemd hosts, from the Debian packages (root)'

@@ -86,6 +86,7 @@ $(BUILD)/tests/sim: $(SIM_OBJECTS) $(call rooms,replica raft lock base)
 SEEDS ?= 300
 sim: $(BUILD)/tests/sim
 	@$(BUILD)/tests/sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+check: sim
 
 # A sanitizer adds calls of its own.
 ifeq ($(SANITIZE),)
@@ -107,7 +108,7 @@ cluster: $(BUILD)/dlockd $(BUILD)/dlockctl
 ASAN := SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' CFLAGS='-O1 -g -fno-omit-frame-pointer'
 TSAN := SANITIZE=-fsanitize=thread CFLAGS='-O1 -g'
 sanitize:
-	$(MAKE) BUILD=$(BUILD)/asan $(ASAN) unit replay
+	$(MAKE) BUILD=$(BUILD)/asan $(ASAN) unit replay sim
 	PATIENCE=90 $(MAKE) BUILD=$(BUILD)/asan $(ASAN) cluster
 	$(MAKE) BUILD=$(BUILD)/tsan $(TSAN) UNIT_TESTS='$(STORE_TESTS)' unit
 	PATIENCE=90 $(MAKE) BUILD=$(BUILD)/tsan $(TSAN) cluster WORDS='200_clients rules 30_kills_of_followers'

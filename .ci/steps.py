@@ -1,0 +1,68 @@
+"""The steps of CI: the tests that README.md names, on two Debians, and the ones that need booted hosts.
+
+Every step counts: tests that it counts itself, or the step as one. Nothing is skipped.
+"""
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+os.chdir(ROOT)
+JOBS = f"-j{os.cpu_count()}"
+
+# check's summary of one program, and the last line of our own runners.
+COUNTS = (
+    (re.compile(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)$"), lambda n: (n[0] - n[1] - n[2], n[1] + n[2])),
+    (re.compile(r"^\w+: (\d+) passed, (\d+) failed$"), lambda n: (n[0], n[1])),
+)
+
+
+STEPS = [
+    # README's two command lines, its tests among them, on a fresh minimal Debian.
+    ("newcomer", ["make", "newcomer"]),
+    ("Debian 13", ["env", "SUITE=trixie", "make", "newcomer"]),
+    ("clang", ["make", JOBS, "BUILD=build/clang", "CC=clang", "all"]),
+    ("clang tests", ["make", "BUILD=build/clang", "CC=clang", "check"]),
+    ("simulator", ["make", JOBS, "sim", "SEEDS=10000"]),
+    ("sanitizers", ["make", "sanitize"]),
+    ("bench", ["make", JOBS, "all", "bench", "BENCH_SECONDS=3"]),
+    ("hosts", ["make", "system"]),
+]
+
+
+def run(name, command):
+    """(passed, failed) of one step; its output goes through."""
+    print(f"=== {name}: {' '.join(command)}", flush=True)
+    begin, passed, failed = time.monotonic(), 0, 0
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as process:
+        for line in process.stdout:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            for pattern, count in COUNTS:
+                match = pattern.match(line.strip())
+                if match:
+                    good, bad = count([int(group) for group in match.groups()])
+                    passed, failed = passed + good, failed + bad
+        status = process.wait()
+    if status != 0 and failed == 0:
+        failed = 1
+    if status == 0 and passed == 0:
+        passed = 1
+    print(f"=== {name}: {passed} good, {failed} bad, status {status}, {time.monotonic() - begin:.0f} s", flush=True)
+    return passed, failed
+
+
+def main():
+    passed = failed = 0
+    for name, command in STEPS:
+        good, bad = run(name, command)
+        passed, failed = passed + good, failed + bad
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
