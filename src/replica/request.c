@@ -441,11 +441,12 @@ void replica_read(struct replica *replica, const struct replica_origin *origin, 
 }
 
 /* A node that has just started may be behind what it said before it stopped, until
- * it has applied an entry of the leader's own term. */
+ * it has applied an entry of the leader's own term. One that has nothing at all yet
+ * knows of no lock whether it is free. */
 static bool read_is_due(const struct replica *replica, const struct waiting_read *read, enum replica_outcome *ret_outcome)
 {
         *ret_outcome = REPLICA_YES;
-        if (replica->applied >= read->min_index)
+        if (replica->applied > 0 && replica->applied >= read->min_index)
                 return replica->settled || replica->now >= read->settle_by;
         *ret_outcome = REPLICA_UNKNOWN;
         return replica->now >= read->deadline;

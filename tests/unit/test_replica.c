@@ -402,6 +402,20 @@ START_TEST(read_waits_for_the_index_that_its_client_has_seen)
 }
 END_TEST
 
+START_TEST(node_that_has_nothing_yet_calls_no_lock_free)
+{
+        nodes[2].replica = replica_free(nodes[2].replica);
+        nodes[2].replica = make(0, &(struct raft_base){ 0 });
+        cut[2] = true;
+        replica_tick(nodes[2].replica, now, now);
+        replica_read(nodes[2].replica, &(struct replica_origin){ .session = 1, .tag = 33 }, 0, now + 4000);
+        run(3900);
+        ck_assert_ptr_null(answer_of(2, 33));
+        run(200);
+        ck_assert_int_eq(answer_of(2, 33)->outcome, REPLICA_UNKNOWN);
+}
+END_TEST
+
 /* --- members --- */
 
 static const struct node_message *join(uint64_t tag, uint8_t incarnation, const char *name)
@@ -492,6 +506,7 @@ static Suite *suite(void)
         tcase_add_test(c, without_a_majority_the_answer_is_unknown_at_the_deadline);
         tcase_add_test(c, request_in_flight_when_leadership_is_lost_happens_once);
         tcase_add_test(c, read_waits_for_the_index_that_its_client_has_seen);
+        tcase_add_test(c, node_that_has_nothing_yet_calls_no_lock_free);
         tcase_add_test(c, joiner_gets_an_id_and_gets_it_again);
         tcase_add_test(c, name_of_a_connected_member_is_taken_and_of_a_lost_one_is_not);
         tcase_add_test(c, follower_sends_a_joiner_to_the_leader);
