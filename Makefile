@@ -95,13 +95,13 @@ DLOCKCTL_OBJECTS := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/dlockctl/
 $(BUILD)/dlockctl: $(DLOCKCTL_OBJECTS) $(BUILD)/libdlock.so.0
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(JSON_LIBS) -Wl,-rpath,'$$ORIGIN'
 
-$(BUILD)/libdlock.so.0: $(call rooms,libdlock wire base) src/libdlock/libdlock.sym
+$(BUILD)/libdlock.so.0: $(call rooms,libdlock config wire base) src/libdlock/libdlock.sym
 	$(Q)$(CC) $(ALL_CFLAGS) $(filter-out -pie,$(ALL_LDFLAGS)) -shared -Wl,-soname,libdlock.so.0 -Wl,--version-script=src/libdlock/libdlock.sym \
-		-o $@ -Wl,--whole-archive $(BUILD)/lib/libdlock.a -Wl,--no-whole-archive $(call rooms,wire base) $(SYSTEMD_LIBS) $(INIH_LIBS)
+		-o $@ -Wl,--whole-archive $(BUILD)/lib/libdlock.a -Wl,--no-whole-archive $(call rooms,config wire base) $(SYSTEMD_LIBS) $(INIH_LIBS)
 	@ln -sf libdlock.so.0 $(BUILD)/libdlock.so
 
-# The static library is one archive of its three rooms.
-$(BUILD)/libdlock.a: $(libdlock_OBJECTS) $(wire_OBJECTS) $(base_OBJECTS)
+# The static library is one archive of its rooms; of config/ it takes what reads ini files.
+$(BUILD)/libdlock.a: $(libdlock_OBJECTS) $(wire_OBJECTS) $(base_OBJECTS) $(BUILD)/obj/config/reader.o
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
 

@@ -9,10 +9,9 @@
 
 #include "base/cleanup.h"
 #include "base/name.h"
+#include "config/reader.h"
 
 #define SERVERS_DIRECTORY "/run/dlock"
-/* A list of addresses in one line of the ini file. */
-#define LINE_BYTES 4096
 
 static int _printf_(2, 3) refuse(char error[SERVERS_ERROR_BYTES], const char *format, ...)
 {
@@ -54,112 +53,87 @@ static bool parse_server(const char *item, struct address *ret_address)
         return address_parse(item, 0, ret_address);
 }
 
-int servers_set(struct servers *servers, const char *text, char error[SERVERS_ERROR_BYTES])
+/* Adds what text names to the servers wanted already; -EINVAL, -ENOMEM: nothing is added. */
+static int servers_add(struct servers *servers, const char *text, char error[SERVERS_ERROR_BYTES])
 {
-        _cleanup_free_ struct address *wanted = NULL;
         char item[LIMIT_ADDRESS_BYTES + 1];
-        size_t count = 0, commas = 0;
+        size_t count = servers->wanted_count, commas = 0;
+        struct address *wanted;
         bool too_long;
 
         for (const char *s = text; *s; s++)
                 commas += *s == ',';
-        if (commas >= SERVERS_MAX)
+        if (count + commas >= SERVERS_MAX)
                 return refuse(error, "too many servers: at most %d would be accepted", SERVERS_MAX);
-        wanted = calloc(commas + 1, sizeof(wanted[0]));
+        wanted = reallocarray(servers->wanted, count + commas + 1, sizeof(wanted[0]));
         if (!wanted)
-                return -ENOMEM;
+                return refuse(error, "no memory left"), -ENOMEM;
+        servers->wanted = wanted;
         for (const char *cursor = text; next_item(&cursor, item, &too_long); count++)
                 if (too_long || !parse_server(item, &wanted[count]))
                         return refuse(error, "\"%s\" is no server: /path/of/a/socket, host:port, [ipv6]:port or local would be right", item);
-        free(servers->wanted);
-        servers->wanted = TAKE_POINTER(wanted);
         servers->wanted_count = count;
         return 0;
 }
 
-/* --- from the ini file. One section, one key: no reason for everybody who links this library to bring an ini library along. --- */
-
-/* The rest of a line that is "NAME = rest"; NULL: it is not. */
-static char *value_of(char *line, const char *name)
+int servers_set(struct servers *servers, const char *text, char error[SERVERS_ERROR_BYTES])
 {
-        size_t size = strlen(name);
-        char *value = line + size;
+        struct servers wanted = { 0 };
+        int r = servers_add(&wanted, text, error);
 
-        if (strncmp(line, name, size) != 0)
-                return NULL;
-        value += strspn(value, " \t");
-        if (*value != '=')
-                return NULL;
-        value++;
-        return value + strspn(value, " \t");
+        if (r == 0) {
+                free(servers->wanted);
+                servers->wanted = TAKE_POINTER(wanted.wanted);
+                servers->wanted_count = wanted.wanted_count;
+        }
+        free(wanted.wanted);
+        return r;
 }
 
-static void cut_end(char *line)
-{
-        size_t size = strcspn(line, "\r\n");
+/* --- from the ini file --- */
 
-        while (size > 0 && strchr(" \t", line[size - 1]))
-                size--;
-        line[size] = 0;
-}
-
-struct ini {
-        const char *path;
-        unsigned line;
-        bool in_client, seen;
+struct client_ini {
+        struct servers *servers;
+        bool given;
 };
 
-static int take_line(struct servers *servers, struct ini *ini, char *line, char error[SERVERS_ERROR_BYTES])
+static bool take_section(void *user, const char *section, char problem[READER_ERROR_BYTES])
 {
-        char problem[SERVERS_ERROR_BYTES];
-        const char *value;
+        (void)user;
+        if (strcmp(section, "client") == 0)
+                return true;
+        (void)snprintf(problem, READER_ERROR_BYTES, "section \"%s\"; [client] would be accepted", section);
+        return false;
+}
 
-        cut_end(line);
-        if (!*line || *line == ';' || *line == '#')
-                return 0;
-        if (strcmp(line, "[client]") == 0) {
-                ini->in_client = true;
-                return 0;
+static bool take_value(void *user, unsigned line, const char *section, const char *key, const char *value, char problem[READER_ERROR_BYTES])
+{
+        struct client_ini *ini = user;
+
+        (void)line;
+        (void)section;
+        if (strcmp(key, "servers") != 0) {
+                (void)snprintf(problem, READER_ERROR_BYTES, "key \"%s\"; servers = ADDRESS, ADDRESS... would be accepted", key);
+                return false;
         }
-        value = ini->in_client ? value_of(line, "servers") : NULL;
-        if (!value)
-                return refuse(error, "%s:%u: not understood; [client] and in it servers = ADDRESS, ADDRESS... would be accepted", ini->path, ini->line);
-        if (ini->seen)
-                return refuse(error, "%s:%u: servers for the second time; one line of them would be accepted", ini->path, ini->line);
-        ini->seen = true;
-        if (servers_set(servers, value, problem) < 0)
-                return refuse(error, "%s:%u: %s", ini->path, ini->line, problem);
-        return 0;
+        if (!ini->given)
+                ini->servers->wanted_count = 0;      /* instead of the default */
+        ini->given = true;
+        return servers_add(ini->servers, value, problem) == 0;
 }
 
 int servers_load(struct servers *servers, const char *path, char error[SERVERS_ERROR_BYTES])
 {
         _cleanup_fclose_ FILE *file = fopen(path, "re");
-        struct ini ini = { .path = path };
-        char line[LINE_BYTES];
-        int r;
+        struct client_ini ini = { .servers = servers };
+        int r = file ? 0 : -errno;
 
+        if (r < 0 && r != -ENOENT)
+                return refuse(error, "%s: %s; a readable file, or none, would be accepted", path, strerror(-r)), r;
         r = servers_set(servers, "local", error);
-        if (r < 0 || (!file && errno == ENOENT))
+        if (r < 0 || !file)
                 return r;
-        errno = file ? 0 : errno;
-        while (file && fgets(line, sizeof(line), file)) {
-                char *text = line;
-
-                ini.line++;
-                if (ini.line == 1 && strncmp(text, "\xef\xbb\xbf", 3) == 0)
-                        text += 3;
-                if (!strchr(text, '\n') && !feof(file))
-                        return refuse(error, "%s:%u: a line too long, or with a zero byte; up to %d bytes of text would be accepted", path, ini.line, LINE_BYTES - 2);
-                r = take_line(servers, &ini, text, error);
-                if (r < 0)
-                        return r;
-        }
-        if (file && !ferror(file))
-                return 0;
-        r = errno ? -errno : -EIO;
-        (void)refuse(error, "%s: %s; a readable file, or none, would be accepted", path, strerror(-r));
-        return r;
+        return ini_read(file, path, &(struct reader_target){ .section = take_section, .value = take_value, .user = &ini }, error);
 }
 
 /* --- the sockets that are there --- */

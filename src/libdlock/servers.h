@@ -19,7 +19,7 @@ struct servers {
 
 /* "ADDR[,ADDR...]". 0; -EINVAL with one line in error; -ENOMEM. */
 int servers_set(struct servers *servers, const char *text, char error[SERVERS_ERROR_BYTES]);
-/* "servers" of an ini file; local when there is no such file or key. 0; -EINVAL, or the -errno of the file. */
+/* "servers" of an ini file, once or in several lines; local when there is no such file or key. 0; -EINVAL, or the -errno of the file. */
 int servers_load(struct servers *servers, const char *path, char error[SERVERS_ERROR_BYTES]);
 /* Fills found, looking for local sockets again. 0 or -ENOMEM. */
 int servers_find(struct servers *servers);

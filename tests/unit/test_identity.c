@@ -394,6 +394,8 @@ START_TEST(ini_file_names_servers)
         ck_assert_uint_eq(count, 1);
         ck_assert_int_eq(load("; a comment\n# another\n\n[client]\nservers = a:1, b:2,/c", &count), 0);
         ck_assert_uint_eq(count, 3);
+        ck_assert_int_eq(load("[client]\nservers = a:1, b:2\nservers = c:3\n", &count), 0);
+        ck_assert_uint_eq(count, 3);
         ck_assert_int_eq(load("\xef\xbb\xbf[client]\r\nservers=a:1\r\n", &count), 0);
         ck_assert_uint_eq(count, 1);
         ck_assert_int_eq(load("[client] \nservers\t=\ta:1 \n[client]\n", &count), 0);
@@ -409,7 +411,7 @@ START_TEST(ini_file_that_is_not_understood_is_refused_with_its_line)
                 { "[client]\nserver = a:1\n", ":2: " },
                 { "[client]\nservers = a\n", ":2: " },
                 { "[client]\nservers =\n", ":2: " },
-                { "[client]\nservers = a:1\n\nservers = b:2\n", ":4: " },
+                { "[client]\nservers = a:1\n\nservers = b\n", ":4: " },
                 { "[client]\nservers = a:1 ; comment\n", ":2: " },
                 { "[client]\n servers = a:1\n", ":2: " },
                 { "[clients]\n", ":1: " },
