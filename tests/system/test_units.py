@@ -149,9 +149,12 @@ def test_the_status_text_says_role_term_index_and_leader_or_that_there_is_no_maj
     def says(node, *words):
         return all(word in a.unit(node, "StatusText") for word in words)
 
-    state = ask(a, "status", server=AT[LEADER])[1]
-    wait_until(lambda: says(LEADER, "leader", f"term {state['term']}", str(state["commit"])), f"the leader's text, it is {a.unit(LEADER, 'StatusText')!r}")
-    wait_until(lambda: says(FOLLOWER_1, "follower", f"term {state['term']}", str(state["commit"]), "leader"), f"the follower's text, it is {a.unit(FOLLOWER_1, 'StatusText')!r}")
+    def says_what_status_says(node, *words):
+        state = ask(a, "status", server=AT[node])[1]
+        return says(node, *words, f"term {state['term']}", f"commit {state['commit']}")
+
+    wait_until(lambda: says_what_status_says(LEADER, "leader"), "the leader's text to say its term and commit")
+    wait_until(lambda: says_what_status_says(FOLLOWER_1, "follower", "leader leader"), "the follower's text to say its term, commit and leader")
     a.run(["systemctl", "stop", *(socket for node in (LEADER, FOLLOWER_2) for socket in SOCKETS[node]), LEADER, FOLLOWER_2])
     wait_until(lambda: says(FOLLOWER_1, "no majority"), "a follower alone to say so", 15)
 
