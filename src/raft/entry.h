@@ -1,5 +1,5 @@
 /* entry.h - what is replicated and what a disk must keep: the words shared by
- * raft, store and peer. Only declarations. */
+ * raft, store and peer. Declarations, and what belongs to them. */
 #pragma once
 
 #include <stddef.h>
@@ -16,6 +16,26 @@ enum raft_entry_kind {
         RAFT_ENTRY_PREEMPT = 5,              /* a granted lock, body by lock/change */
         RAFT_ENTRY_RELEASE = 6,              /* a lock given back, body by lock/change */
 };
+
+/* The word for a kind, in the database and for people: as permanent as the number. NULL: no such kind. */
+static inline const char *raft_entry_kind_name(enum raft_entry_kind kind)
+{
+        switch (kind) {
+        case RAFT_ENTRY_NOOP:
+                return "noop";
+        case RAFT_ENTRY_CONFIGURATION:
+                return "configuration";
+        case RAFT_ENTRY_ADDRESS:
+                return "address";
+        case RAFT_ENTRY_CLIENT:
+                return "client";
+        case RAFT_ENTRY_PREEMPT:
+                return "preempt";
+        case RAFT_ENTRY_RELEASE:
+                return "release";
+        }
+        return NULL;
+}
 
 /* One entry of the log. cluster_ms: the leader's count of monotonic time, never
  * falls from one entry to the next (DESIGN D10); wall_ms: for display only. */

@@ -11,25 +11,6 @@ static_assert((int)LOCK_CHANGE_CLIENT == (int)RAFT_ENTRY_CLIENT, "one numbering"
 static_assert((int)LOCK_CHANGE_PREEMPT == (int)RAFT_ENTRY_PREEMPT, "one numbering");
 static_assert((int)LOCK_CHANGE_RELEASE == (int)RAFT_ENTRY_RELEASE, "one numbering");
 
-const char *entry_kind_name(enum raft_entry_kind kind)
-{
-        switch (kind) {
-        case RAFT_ENTRY_NOOP:
-                return "noop";
-        case RAFT_ENTRY_CONFIGURATION:
-                return "configuration";
-        case RAFT_ENTRY_ADDRESS:
-                return "address";
-        case RAFT_ENTRY_CLIENT:
-                return "client";
-        case RAFT_ENTRY_PREEMPT:
-                return "preempt";
-        case RAFT_ENTRY_RELEASE:
-                return "release";
-        }
-        return NULL;
-}
-
 static bool describe_change(const struct raft_entry *entry, struct entry_columns *columns)
 {
         struct lock_change change;
@@ -55,7 +36,7 @@ bool entry_describe(const struct raft_entry *entry, struct entry_columns *ret_co
 {
         struct directory_change address;
 
-        *ret_columns = (struct entry_columns){ .kind = entry_kind_name(entry->kind) };
+        *ret_columns = (struct entry_columns){ .kind = raft_entry_kind_name(entry->kind) };
         switch (entry->kind) {
         case RAFT_ENTRY_NOOP:
                 return entry->size == 0;

@@ -14,8 +14,5 @@ struct entry_columns {
         uint64_t token;                      /* 0: none */
 };
 
-/* The name of a kind; NULL: unknown to this program. */
-const char *entry_kind_name(enum raft_entry_kind kind);
-
 /* Decodes the body. False: not well formed, or of an unknown kind. */
 bool entry_describe(const struct raft_entry *entry, struct entry_columns *ret_columns);

@@ -55,28 +55,6 @@ static int read_history(struct store *store, const struct read_job *job, struct 
         return SQLITE_OK;
 }
 
-static void answer(struct store *store, const struct read_job *job)
-{
-        struct database *database = &store->history_database;
-        struct event *event = event_new(STORE_HISTORY, job->cookie);
-        char reason[ROW_REASON_BYTES] = "";
-        int rc;
-
-        rc = database_run(database, STATEMENT_BEGIN_READ);
-        if (rc == SQLITE_OK)
-                rc = read_history(store, job, event, reason);
-        if (rc == SQLITE_OK) {
-                event_post(store, event);
-        } else {
-                event_free(event);
-                if (*reason)
-                        event_post_text(store, STORE_READ_FAILED, job->cookie, "%s is damaged: %s", store->path, reason);
-                else
-                        reader_post_failure(store, database, job->cookie, "read");
-        }
-        database_rollback(database);
-}
-
 void history_run(void *context, struct job_list *jobs)
 {
         struct store *store = context;
@@ -87,7 +65,7 @@ void history_run(void *context, struct job_list *jobs)
 
                 STAILQ_REMOVE_HEAD(jobs, next);
                 if (reader_connect(store, &store->history_database, read->cookie) == SQLITE_OK)
-                        answer(store, read);
+                        reader_answer(store, &store->history_database, read, STORE_HISTORY, read_history);
                 free(read->lock);
                 free(read);
         }

@@ -139,6 +139,10 @@ void reader_run(void *store, struct job_list *jobs);
 void reader_done(struct reader *reader);
 int reader_connect(struct store *store, struct database *database, uint64_t cookie);
 void reader_post_failure(struct store *store, struct database *database, uint64_t cookie, const char *what);
+/* Fills the event within one read transaction. An SQLITE_ code; reason: what is damaged. */
+typedef int reader_read_fn(struct store *store, const struct read_job *job, struct event *event, char reason[ROW_REASON_BYTES]);
+/* Posts what read finds as an event of this kind, or why it could not. */
+void reader_answer(struct store *store, struct database *database, const struct read_job *job, enum store_event_kind kind, reader_read_fn *read);
 /* snapshot.c: each answers with an event of its own. */
 void snapshot_make(struct store *store, const struct read_job *job);
 void snapshot_chunk(struct store *store, const struct read_job *job);

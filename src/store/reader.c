@@ -70,16 +70,15 @@ static int read_log(struct store *store, const struct read_job *job, struct even
         return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-static void answer_log(struct store *store, const struct read_job *job)
+void reader_answer(struct store *store, struct database *database, const struct read_job *job, enum store_event_kind kind, reader_read_fn *read)
 {
-        struct database *database = &store->reader.database;
-        struct event *event = event_new(STORE_LOG, job->cookie);
+        struct event *event = event_new(kind, job->cookie);
         char reason[ROW_REASON_BYTES] = "";
         int rc;
 
         rc = database_run(database, STATEMENT_BEGIN_READ);
         if (rc == SQLITE_OK)
-                rc = read_log(store, job, event, reason);
+                rc = read(store, job, event, reason);
         if (rc == SQLITE_OK) {
                 event_post(store, event);
         } else {
@@ -103,7 +102,7 @@ static void answer(struct store *store, const struct read_job *job)
                 return;
         case READ_LOG:
                 if (reader_connect(store, &store->reader.database, job->cookie) == SQLITE_OK)
-                        answer_log(store, job);
+                        reader_answer(store, &store->reader.database, job, STORE_LOG, read_log);
                 return;
         case READ_SNAPSHOT_MAKE:
                 if (reader_connect(store, &store->reader.database, job->cookie) == SQLITE_OK)

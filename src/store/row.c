@@ -9,30 +9,10 @@
 #define LABEL_BYTES_MAX 512
 #define KEY_BYTES_MAX 255
 
-/* The words in the log's kind column: as permanent as the numbers. */
-static const char *kind_text(enum raft_entry_kind kind)
-{
-        switch (kind) {
-        case RAFT_ENTRY_NOOP:
-                return "noop";
-        case RAFT_ENTRY_CONFIGURATION:
-                return "configuration";
-        case RAFT_ENTRY_ADDRESS:
-                return "address";
-        case RAFT_ENTRY_CLIENT:
-                return "client";
-        case RAFT_ENTRY_PREEMPT:
-                return "preempt";
-        case RAFT_ENTRY_RELEASE:
-                return "release";
-        }
-        return NULL;
-}
-
 static bool kind_of_text(const char *text, enum raft_entry_kind *ret_kind)
 {
         for (enum raft_entry_kind kind = RAFT_ENTRY_NOOP; kind <= RAFT_ENTRY_RELEASE; kind++) {
-                if (strcmp(text, kind_text(kind)) == 0) {
+                if (strcmp(text, raft_entry_kind_name(kind)) == 0) {
                         *ret_kind = kind;
                         return true;
                 }
@@ -42,7 +22,7 @@ static bool kind_of_text(const char *text, enum raft_entry_kind *ret_kind)
 
 static bool describe_entry(const struct raft_entry *entry, store_describe describe, struct store_columns *ret_columns)
 {
-        const char *kind = kind_text(entry->kind);
+        const char *kind = raft_entry_kind_name(entry->kind);
 
         *ret_columns = (struct store_columns){ .kind = kind };
         return kind && describe(entry, ret_columns) && ret_columns->kind && strcmp(ret_columns->kind, kind) == 0;
@@ -61,7 +41,7 @@ bool row_bind_entry(sqlite3_stmt *statement, const struct raft_entry *entry, sto
                 return false;
         (void)bind_u64(statement, 1, entry->index);
         (void)bind_u64(statement, 2, entry->term);
-        (void)sqlite3_bind_text(statement, 3, kind_text(entry->kind), -1, SQLITE_STATIC);
+        (void)sqlite3_bind_text(statement, 3, raft_entry_kind_name(entry->kind), -1, SQLITE_STATIC);
         (void)bind_text_or_null(statement, 4, columns.lock);
         (void)bind_text_or_null(statement, 5, columns.client);
         if (columns.token)
@@ -90,7 +70,7 @@ static bool columns_agree(sqlite3_stmt *statement, const struct raft_entry *entr
 
         if (!describe_entry(entry, describe, &columns)) {
                 (void)snprintf(reason, ROW_REASON_BYTES, "log row %llu: its body is not that of a '%s'",
-                               (unsigned long long)entry->index, kind_text(entry->kind));
+                               (unsigned long long)entry->index, raft_entry_kind_name(entry->kind));
                 return false;
         }
         if (!column_is(statement, 3, columns.lock))

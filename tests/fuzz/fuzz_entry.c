@@ -38,7 +38,7 @@ static void as_entry(const uint8_t *data, size_t size)
                 memcpy(entry->body, data + 1, size - 1);
         }
         if (size > 0 && entry_describe(entry, &columns)) {
-                must(columns.kind && entry_kind_name(entry->kind));
+                must(columns.kind && raft_entry_kind_name(entry->kind));
                 if (entry->kind >= RAFT_ENTRY_CLIENT) {
                         must(lock_change_get((enum lock_change_kind)entry->kind, entry->body, entry->size, &change));
                         lock_change_put(&out, &change);
