@@ -2,10 +2,11 @@
 
 #include "tool.h"
 
-static void print_answer(const struct dlock_answer *answer)
+static void print_answer(const struct tool *tool, const struct dlock_answer *answer)
 {
         char age[64];
 
+        (void)tool;
         tool_print(stdout, answer->lock);
         if (answer->owner) {
                 (void)printf(": owner ");
@@ -31,19 +32,5 @@ static void put_answer(const struct dlock_answer *answer)
 
 int command_check(struct tool *tool, char **operands)
 {
-        struct dlock_answer answer;
-        int code = tool_open(tool);
-
-        if (code)
-                return code;
-        if (dlock_check(tool->dlock, operands[0], &answer) < 0)
-                return tool_call_failed(tool);
-        code = tool_outcome(&answer);
-        if (code > EXIT_NO)
-                return code;
-        if (tool->json)
-                put_answer(&answer);
-        else
-                print_answer(&answer);
-        return code;
+        return tool_ask(tool, operands[0], &(struct tool_question){ .call = dlock_check, .print = print_answer, .put_json = put_answer });
 }

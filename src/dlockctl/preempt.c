@@ -35,19 +35,5 @@ static void put_answer(const struct dlock_answer *answer)
 
 int command_preempt(struct tool *tool, char **operands)
 {
-        struct dlock_answer answer;
-        int code = tool_open(tool);
-
-        if (code)
-                return code;
-        if (dlock_preempt(tool->dlock, operands[0], &answer) < 0)
-                return tool_call_failed(tool);
-        code = tool_outcome(&answer);
-        if (code > EXIT_NO)
-                return code;
-        if (tool->json)
-                put_answer(&answer);
-        else
-                print_answer(tool, &answer);
-        return code;
+        return tool_ask(tool, operands[0], &(struct tool_question){ .call = dlock_preempt, .print = print_answer, .put_json = put_answer });
 }

@@ -2,8 +2,9 @@
 
 #include "tool.h"
 
-static void print_answer(const struct dlock_answer *answer)
+static void print_answer(const struct tool *tool, const struct dlock_answer *answer)
 {
+        (void)tool;
         tool_print(stdout, answer->lock);
         if (answer->outcome == DLOCK_YES) {
                 (void)printf(": released, token %" PRIu64 "\n", answer->token);
@@ -29,19 +30,5 @@ static void put_answer(const struct dlock_answer *answer)
 
 int command_release(struct tool *tool, char **operands)
 {
-        struct dlock_answer answer;
-        int code = tool_open(tool);
-
-        if (code)
-                return code;
-        if (dlock_release(tool->dlock, operands[0], &answer) < 0)
-                return tool_call_failed(tool);
-        code = tool_outcome(&answer);
-        if (code > EXIT_NO)
-                return code;
-        if (tool->json)
-                put_answer(&answer);
-        else
-                print_answer(&answer);
-        return code;
+        return tool_ask(tool, operands[0], &(struct tool_question){ .call = dlock_release, .print = print_answer, .put_json = put_answer });
 }

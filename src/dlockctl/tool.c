@@ -50,6 +50,25 @@ int tool_outcome(const struct dlock_answer *answer)
         return EXIT_UNKNOWN;
 }
 
+int tool_ask(struct tool *tool, const char *lock, const struct tool_question *question)
+{
+        struct dlock_answer answer;
+        int code = tool_open(tool);
+
+        if (code)
+                return code;
+        if (question->call(tool->dlock, lock, &answer) < 0)
+                return tool_call_failed(tool);
+        code = tool_outcome(&answer);
+        if (code > EXIT_NO)
+                return code;
+        if (tool->json)
+                question->put_json(&answer);
+        else
+                question->print(tool, &answer);
+        return code;
+}
+
 /* --- text --- */
 
 /* The length of the UTF-8 sequence at s, 0 when there is none or it is a control character. */

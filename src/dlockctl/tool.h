@@ -69,6 +69,16 @@ int tool_call_failed(const struct tool *tool);
 /* 0 for yes, 1 for no; else says what is wrong and returns what to exit with. */
 int tool_outcome(const struct dlock_answer *answer);
 
+/* A question about one lock, and how its yes or no is shown. */
+struct tool_question {
+        int (*call)(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer);
+        void (*print)(const struct tool *tool, const struct dlock_answer *answer);
+        void (*put_json)(const struct dlock_answer *answer);
+};
+
+/* Opens, asks, shows. Returns what to exit with. */
+int tool_ask(struct tool *tool, const char *lock, const struct tool_question *question);
+
 /* Text without what a terminal would obey. */
 void tool_print(FILE *file, const char *text);
 /* The same, then spaces up to width. */
