@@ -21,6 +21,7 @@
 #include "base/random.h"
 #include "dlock.h"
 #include "wire/wire.h"
+#include "unit/suite.h"
 
 #define NODES 3
 /* Real time: nothing here takes a tenth of it. */
@@ -271,15 +272,4 @@ static inline void greeted_handle(void)
         request = node_wait_request(0);
         node_answer(0, &request, WIRE_NO, 0);
         (void)wait_answer();
-}
-
-static inline int run_suite(Suite *suite)
-{
-        SRunner *runner = srunner_create(suite);
-        int failed;
-
-        srunner_run_all(runner, CK_ENV);
-        failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -371,14 +371,3 @@ TCase *add_case(Suite *s, const char *name)
         suite_add_tcase(s, c);
         return c;
 }
-
-int run_suite(Suite *s)
-{
-        SRunner *runner = srunner_create(s);
-        int failed;
-
-        srunner_run_all(runner, CK_ENV);
-        failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}

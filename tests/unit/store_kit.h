@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "store/store.h"
+#include "unit/suite.h"
 
 #define NODE "alpha"
 
@@ -60,4 +61,3 @@ void write_file(const char *name, const void *data, size_t size, off_t offset);
 /* A case whose every test has a directory of its own. */
 TCase *add_case(Suite *s, const char *name);
 /* Returns the exit status. */
-int run_suite(Suite *s);

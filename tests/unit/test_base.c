@@ -8,6 +8,7 @@
 #include "base/id128.h"
 #include "base/name.h"
 #include "base/parse.h"
+#include "unit/suite.h"
 
 START_TEST(what_is_written_is_read_in_order)
 {
@@ -205,11 +206,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-        SRunner *runner = srunner_create(suite());
-        int failed;
-
-        srunner_run_all(runner, CK_ENV);
-        failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return run_suite(suite());
 }

@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "config/settings.h"
+#include "unit/suite.h"
 
 static char directory[64];
 static char error[512];
@@ -293,11 +294,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-        SRunner *runner = srunner_create(suite());
-        int failed;
-
-        srunner_run_all(runner, CK_ENV);
-        failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return run_suite(suite());
 }

@@ -15,6 +15,7 @@
 #include "dlock.h"
 #include "libdlock/servers.h"
 #include "libdlock/state.h"
+#include "unit/suite.h"
 
 static char directory[64];
 static char error[SERVERS_ERROR_BYTES];
@@ -462,11 +463,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-        SRunner *runner = srunner_create(suite());
-        int failed;
-
-        srunner_run_all(runner, CK_ENV);
-        failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return run_suite(suite());
 }

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "lock/decide.h"
+#include "unit/suite.h"
 
 static struct lock_table *table;
 static struct lock_overlay *overlay;
@@ -409,11 +410,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-        SRunner *runner = srunner_create(suite());
-        int failed;
-
-        srunner_run_all(runner, CK_ENV);
-        failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return run_suite(suite());
 }

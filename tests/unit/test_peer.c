@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "peer/codec.h"
 #include "raft/log.h"
+#include "unit/suite.h"
 
 static struct bytes out;
 static struct peer_frame frame;
@@ -150,11 +151,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-        SRunner *runner = srunner_create(suite());
-        int failed;
-
-        srunner_run_all(runner, CK_ENV);
-        failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return run_suite(suite());
 }

@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "raft_kit.h"
+#include "unit/suite.h"
 
 static struct kit *kit;
 
@@ -286,11 +287,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-        SRunner *runner = srunner_create(suite());
-        int failed;
-
-        srunner_run_all(runner, CK_ENV);
-        failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return run_suite(suite());
 }

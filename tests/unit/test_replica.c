@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "raft/log.h"
 #include "replica/replica.h"
+#include "unit/suite.h"
 
 #define NODES 3
 #define ANSWERS 64
@@ -517,11 +518,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-        SRunner *runner = srunner_create(suite());
-        int failed;
-
-        srunner_run_all(runner, CK_ENV);
-        failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return run_suite(suite());
 }

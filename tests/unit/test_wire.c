@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/random.h"
 #include "wire/wire.h"
+#include "unit/suite.h"
 
 typedef bool (*frame_reader)(const struct wire_frame *frame);
 
@@ -713,11 +714,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-        SRunner *runner = srunner_create(suite());
-        int failed;
-
-        srunner_run_all(runner, CK_ENV);
-        failed = srunner_ntests_failed(runner);
-        srunner_free(runner);
-        return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        return run_suite(suite());
 }
