@@ -47,6 +47,18 @@ def test_exit_statuses_are_yes_no_usage_unknown_unreachable():
         assert status == 3 and error.count("\n") == 1, (status, error)
 
 
+def keys_in_the_manual():
+    """{command: keys} of the section JSON of dlockctl(1)."""
+    keys, command = {}, None
+    for line in (pathlib.Path(__file__).parents[2] / "packaging/man/dlockctl.1").read_text().split(".Sh JSON")[1].split(".Sh ")[0].splitlines():
+        if line.startswith(".It Cm "):
+            command = line.split()[2]
+            keys[command] = []
+        elif line.startswith(".Cm "):
+            keys[command].append(line.split()[1])
+    return {command: sorted(names) for command, names in keys.items()}
+
+
 def test_json_has_the_documented_keys():
     with Cluster() as cluster:
         def told(*arguments):
@@ -62,10 +74,12 @@ def test_json_has_the_documented_keys():
         status = told("status")
         assert status["node"] == "follower-2" and status["role"] == "follower" and status["leader"] == "leader"
         assert status["term"] > 0 and status["applied"] <= status["commit"]
-        assert isinstance(told("whoami"), dict)
-        for command in ("list", "history"):
-            for line in tool(cluster, "--json", command)[1].splitlines():
-                json.loads(line)
+        documented = keys_in_the_manual()
+        for command in ("check other", "preempt other", "release other", "list", "history", "status", "whoami",
+                        "bench --clients 1 --seconds 1", "forget-cluster"):
+            command = command.split()
+            for line in tool(cluster, "--json", *command)[1].splitlines():
+                assert sorted(json.loads(line)) == documented[command[0]], (command, line)
 
 
 def test_the_client_id_is_made_once_per_user_and_kept():
