@@ -45,6 +45,12 @@
 /* More voters make every change slower and hardly safer. */
 #define LIMIT_VOTERS 9
 
+/* Leadership goes back to the preferred leader when it has been connected and caught up for so long; after a transfer that failed,
+ * or a loss soon after one, it waits: a minute at first, and half an hour in the end, so that a flapping node disturbs little. */
+#define LIMIT_RETURN_STEADY_MS 10000
+#define LIMIT_RETURN_FIRST_WAIT_MS 60000
+#define LIMIT_RETURN_WAIT_MS 1800000
+
 /* One append message: a follower's heartbeat never waits behind more than this. */
 #define LIMIT_APPEND_BYTES (1024 * 1024)
 #define LIMIT_APPEND_ENTRIES 4096

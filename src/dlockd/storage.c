@@ -51,7 +51,7 @@ static void replica_settings_of(const struct daemon *daemon, struct replica_sett
                 .raft = {
                         .election_timeout_ms = config->timeout_ms,
                         .heartbeat_ms = config->heartbeat_ms,
-                        .campaigns = config->role == CONFIG_LEADER,
+                        .campaigns = true,
                         .max_voters = config->max_voters,
                         .seed = random_u64(),
                 },

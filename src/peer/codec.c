@@ -10,7 +10,7 @@
 /* "dlkP": a client or a stranger on the wrong port is recognised at once. */
 #define PEER_MAGIC UINT32_C(0x506b6c64)
 
-enum { FLAG_PRE = 1, FLAG_GRANTED = 2, FLAG_LAST = 4 };
+enum { FLAG_PRE = 1, FLAG_GRANTED = 2, FLAG_LAST = 4, FLAG_TRANSFER = 8 };
 
 enum peer_frame_status peer_frame_parse(const uint8_t *data, size_t size, size_t frame_max, struct peer_frame *ret_frame)
 {
@@ -137,7 +137,8 @@ void peer_write_raft(struct bytes *out, const struct raft_message *message)
         size_t offset = begin(out, PEER_RAFT);
 
         bytes_put_u8(out, (uint8_t)message->kind);
-        bytes_put_u8(out, (uint8_t)((message->pre ? FLAG_PRE : 0) | (message->granted ? FLAG_GRANTED : 0) | (message->last ? FLAG_LAST : 0)));
+        bytes_put_u8(out, (uint8_t)((message->pre ? FLAG_PRE : 0) | (message->granted ? FLAG_GRANTED : 0) | (message->last ? FLAG_LAST : 0) |
+                                    (message->transfer ? FLAG_TRANSFER : 0)));
         bytes_put_u64(out, message->term);
         bytes_put_u64(out, message->index);
         bytes_put_u64(out, message->round);
@@ -146,6 +147,7 @@ void peer_write_raft(struct bytes *out, const struct raft_message *message)
                 bytes_put_u64(out, message->log_term);
                 break;
         case RAFT_VOTE_REPLY:
+        case RAFT_TIMEOUT_NOW:
                 break;
         case RAFT_APPEND:
                 bytes_put_u64(out, message->log_term);
@@ -242,6 +244,7 @@ static void get_body(struct bytes_reader *reader, struct peer_raft *raft)
                 message->log_term = bytes_get_u64(reader);
                 return;
         case RAFT_VOTE_REPLY:
+        case RAFT_TIMEOUT_NOW:
                 return;
         case RAFT_APPEND:
                 get_append(reader, raft);
@@ -267,11 +270,12 @@ bool peer_read_raft(const struct peer_frame *frame, struct peer_raft *raft)
 
         raft->message = (struct raft_message){ .kind = (enum raft_message_kind)bytes_get_u8(&reader) };
         flags = bytes_get_u8(&reader);
-        if (flags & ~(FLAG_PRE | FLAG_GRANTED | FLAG_LAST))
+        if (flags & ~(FLAG_PRE | FLAG_GRANTED | FLAG_LAST | FLAG_TRANSFER))
                 return false;
         raft->message.pre = flags & FLAG_PRE;
         raft->message.granted = flags & FLAG_GRANTED;
         raft->message.last = flags & FLAG_LAST;
+        raft->message.transfer = flags & FLAG_TRANSFER;
         raft->message.term = bytes_get_u64(&reader);
         raft->message.index = bytes_get_u64(&reader);
         raft->message.round = bytes_get_u64(&reader);

@@ -4,12 +4,19 @@
 #include "base/cleanup.h"
 #include "raft/internal.h"
 
-/* E4: a randomized timeout in [T, 2T). */
+static bool is_witness(const struct raft *raft)
+{
+        const struct raft_member *member = raft_configuration_find(raft_configuration(raft), raft->id);
+
+        return member && member->witness;
+}
+
+/* E4: a randomized timeout in [T, 2T). A witness leaves the first try to the others. */
 void raft_election_arm(struct raft *raft)
 {
         uint64_t timeout = raft->settings.election_timeout_ms;
 
-        raft->election_deadline = raft->now + timeout + raft_random(raft, timeout);
+        raft->election_deadline = raft->now + (is_witness(raft) ? 2 * timeout : timeout) + raft_random(raft, timeout);
 }
 
 /* There is evidence that no leader is there: the pre-vote keeps acting on it at once safe. */
@@ -43,24 +50,38 @@ static void ask_for_votes(struct raft *raft, bool pre)
                         .index = raft->log.last,
                         .log_term = raft_log_last_term(&raft->log),
                         .pre = pre,
+                        .transfer = !pre && raft->by_transfer,
                 });
         }
+        raft->ask_again_ms = raft->now + raft->settings.heartbeat_ms / 2 + raft_random(raft, raft->settings.heartbeat_ms);
+}
+
+/* False: it was there already. */
+static bool add_once(uint64_t *ids, size_t *count, uint64_t id)
+{
+        for (size_t i = 0; i < *count; i++)
+                if (ids[i] == id)
+                        return false;
+        ids[(*count)++] = id;
+        return true;
 }
 
 static void count_vote(struct raft *raft, uint64_t voter)
 {
-        if (!raft_configuration_votes(raft_configuration(raft), voter))
-                return;
-        for (size_t i = 0; i < raft->vote_count; i++)
-                if (raft->votes[i] == voter)
-                        return;
-        raft->votes[raft->vote_count++] = voter;
+        if (raft_configuration_votes(raft_configuration(raft), voter))
+                (void)add_once(raft->votes, &raft->vote_count, voter);
 }
 
-static void become_candidate(struct raft *raft)
+static void become_candidate(struct raft *raft, bool by_transfer)
 {
         raft->role = RAFT_CANDIDATE;
         raft->leader = 0;
+        raft->verified = 0;
+        raft->round_seen = 0;
+        raft->ack_owed = false;
+        raft->by_transfer = by_transfer;
+        raft->asked_to_lead = 0;
+        raft->refuser_count = 0;
         raft->hard = (struct raft_hard_state){ .term = raft->hard.term + 1, .vote = raft->id };
         raft->effects.hard_changed = true;
         raft->vote_count = 0;
@@ -79,7 +100,7 @@ static void become_pre_candidate(struct raft *raft)
         raft_election_arm(raft);
         count_vote(raft, raft->id);
         if (is_majority(raft, raft->vote_count))
-                become_candidate(raft);
+                become_candidate(raft, false);
         else
                 ask_for_votes(raft, true);
 }
@@ -90,16 +111,37 @@ static bool may_campaign(const struct raft *raft)
 {
         size_t last = raft->configuration_count - 1;
 
-        if (!raft->settings.campaigns && !raft->stands_in)
+        if (!raft->settings.campaigns)
                 return false;
         return raft_configuration_votes(raft->configurations[last], raft->id) ||
                (last > 0 && raft->configurations[last]->index > raft->commit && raft_configuration_votes(raft->configurations[last - 1], raft->id));
 }
 
+/* E3, S2: not with a write in flight, not while a snapshot is being installed. */
+static bool is_settled(const struct raft *raft)
+{
+        return raft->pending_count == 0 && !raft->receiving.active && !raft->effects.hard_changed &&
+               raft->effects.first > raft->effects.last && raft->effects.truncate_from == 0;
+}
+
+/* E7: asked by the leader itself; no pre-vote, and the others need not have lost it. */
+void raft_lead_if_asked(struct raft *raft)
+{
+        if (raft->asked_to_lead == 0 || raft->asked_to_lead != raft->hard.term || raft->role != RAFT_FOLLOWER || !is_settled(raft))
+                return;
+        if (raft_configuration_votes(raft_configuration(raft), raft->id))
+                become_candidate(raft, true);
+}
+
 void raft_election_tick(struct raft *raft)
 {
-        if (raft->now < raft->election_deadline)
+        raft_lead_if_asked(raft);
+        if (raft->now < raft->election_deadline) {
+                /* Who said no may have lost the leader by now; what was asked may be lost. */
+                if (raft->now >= raft->ask_again_ms && (raft->role == RAFT_PRE_CANDIDATE || (raft->role == RAFT_CANDIDATE && raft->vote_asked)))
+                        ask_for_votes(raft, raft->role == RAFT_PRE_CANDIDATE);
                 return;
+        }
         if (raft->role == RAFT_FOLLOWER && raft->leader != 0) {
                 /* Without a word for a whole timeout there is no leader to name. */
                 raft->leader = 0;
@@ -110,11 +152,8 @@ void raft_election_tick(struct raft *raft)
                 raft_election_arm(raft);
                 return;
         }
-        /* E3, S2: not with a write in flight, not while a snapshot is being installed. */
-        if (raft->pending_count > 0 || raft->receiving.active || raft->effects.hard_changed || raft->effects.first <= raft->effects.last ||
-            raft->effects.truncate_from != 0)
-                return;
-        become_pre_candidate(raft);
+        if (is_settled(raft))
+                become_pre_candidate(raft);
 }
 
 static bool log_is_up_to_date(const struct raft *raft, const struct raft_message *message)
@@ -143,35 +182,25 @@ static void reply_to_vote(struct raft *raft, const struct raft_message *request,
         });
 }
 
-/* Who asks cannot win while entries that it lacks may be committed: it died before it wrote what it had sent.
- * A node that never campaigns by itself stands in, brings its log to the others, and steps down (leader.c). */
-static bool judge_log(struct raft *raft, const struct raft_message *message)
-{
-        if (log_is_up_to_date(raft, message))
-                return true;
-        if (!raft->settings.campaigns) {
-                raft->stands_in = true;
-                raft_election_hurry(raft);
-        }
-        return false;
-}
-
 void raft_vote_request(struct raft *raft, const struct raft_message *message)
 {
-        if (leader_is_alive(raft)) {
+        /* E7: a campaign that the leader itself asked for deposes nobody against its will. */
+        if (message->transfer && !message->pre) {
+                raft->handed_term = MAX(raft->handed_term, message->term);
+        } else if (leader_is_alive(raft)) {
                 /* E5: a node that was away with a higher term learns of the leader by its
                  * appends; its vote request must not depose anybody. */
                 reply_to_vote(raft, message, false);
                 return;
         }
         if (message->pre) {
-                reply_to_vote(raft, message, message->term > raft->hard.term && judge_log(raft, message));
+                reply_to_vote(raft, message, message->term > raft->hard.term && log_is_up_to_date(raft, message));
                 return;
         }
         if (message->term > raft->hard.term)
                 raft_become_follower(raft, message->term, 0);
         if (message->term < raft->hard.term || raft->role != RAFT_FOLLOWER ||
-            (raft->hard.vote != 0 && raft->hard.vote != message->node) || !judge_log(raft, message)) {
+            (raft->hard.vote != 0 && raft->hard.vote != message->node) || !log_is_up_to_date(raft, message)) {
                 reply_to_vote(raft, message, false);
                 return;
         }
@@ -210,11 +239,25 @@ void raft_vote_persisted(struct raft *raft)
                 ask_for_votes(raft, false);
 }
 
+/* Who cannot win any more does not sit the timeout out: whoever split the votes with it waits as long. */
+static void count_refusal(struct raft *raft, const struct raft_message *message)
+{
+        const struct raft_configuration *configuration = raft_configuration(raft);
+
+        if (raft->role != RAFT_CANDIDATE || message->pre || message->term != raft->hard.term || !raft_configuration_votes(configuration, message->node))
+                return;
+        if (add_once(raft->refusers, &raft->refuser_count, message->node) &&
+            !is_majority(raft, raft_configuration_voters(configuration) - raft->refuser_count))
+                raft->election_deadline = MIN(raft->election_deadline, raft->now + raft_random(raft, raft->settings.election_timeout_ms / 4));
+}
+
 void raft_vote_reply(struct raft *raft, const struct raft_message *message)
 {
         if (!message->granted) {
                 if (message->term > raft->hard.term)
                         raft_become_follower(raft, message->term, 0);
+                else
+                        count_refusal(raft, message);
                 return;
         }
         if (message->pre) {
@@ -222,7 +265,7 @@ void raft_vote_reply(struct raft *raft, const struct raft_message *message)
                         return;
                 count_vote(raft, message->node);
                 if (is_majority(raft, raft->vote_count))
-                        become_candidate(raft);
+                        become_candidate(raft, false);
                 return;
         }
         if (raft->role != RAFT_CANDIDATE || message->term != raft->hard.term || !raft->vote_asked)

@@ -123,7 +123,6 @@ bool raft_hear_leader(struct raft *raft, const struct raft_message *message)
         if (message->term > raft->hard.term || raft->role != RAFT_FOLLOWER || raft->leader != message->node)
                 raft_become_follower(raft, message->term, message->node);
         raft->heard_leader = true;
-        raft->stands_in = false;
         raft->leader_link_lost = false;
         raft->leader_contact_ms = raft->now;
         raft->round_seen = MAX(raft->round_seen, message->round);

@@ -38,6 +38,7 @@ struct progress {
         uint64_t installed_index, installed_term; /* the end of a snapshot it has; 0 at first, the empty one */
         uint64_t round_target, round_start_ms; /* M3: a learner's catch-up round */
         bool caught_up;                      /* the last round took less than T */
+        uint64_t unsteady_ms;                /* when it was last not linked, or not pipelined to */
 };
 
 /* A transaction on its way to the disk. */
@@ -88,7 +89,12 @@ struct raft {
         uint64_t votes[LIMIT_MEMBERS];
         size_t vote_count;
         bool vote_asked;                     /* candidate: own vote is durable, requests are out */
-        bool stands_in;                      /* leads, or wants to, only until the preferred leader has its log */
+        uint64_t refusers[LIMIT_MEMBERS];    /* candidate: voters that said no in this term */
+        size_t refuser_count;
+        uint64_t ask_again_ms;               /* pre-candidate: who said no may have lost the leader by then */
+        uint64_t asked_to_lead;              /* the term whose leader hands over to this node; 0: none does (E7) */
+        bool by_transfer;                    /* candidate: the leader asked for it */
+        bool asked_to_hold, holds;           /* leads, or is asked to, although another node may be preferred */
         uint64_t vote_reply_to;              /* a granted vote waiting for the disk; 0: none */
 
         /* leader */
@@ -97,6 +103,15 @@ struct raft {
         uint64_t term_start;
         uint64_t cluster_origin_ms, leader_since_ms;
         uint64_t reads_out, reads_stale;     /* log requests not answered yet; those of an earlier leadership */
+        struct {
+                uint64_t target;             /* 0: none */
+                uint64_t give_up_ms;
+                bool holds, sent, returns;   /* RETURNS: to the preferred leader, by itself */
+        } transfer;
+        /* any role: leadership goes back to the preferred leader, but not to one that cannot keep it */
+        uint64_t handed_term;                /* the newest that began by a transfer */
+        uint64_t seen_leader, seen_leader_ms, seen_leader_term;
+        uint64_t return_wait_ms, return_after_ms;
         uint64_t round, round_confirmed;
         bool round_open;                     /* no message has carried it yet */
         struct {
@@ -149,6 +164,8 @@ void raft_election_hurry(struct raft *raft);
 void raft_vote_request(struct raft *raft, const struct raft_message *message);
 void raft_vote_reply(struct raft *raft, const struct raft_message *message);
 void raft_vote_persisted(struct raft *raft);
+/* Campaigns when the leader asked for it and nothing keeps it from that. */
+void raft_lead_if_asked(struct raft *raft);
 
 /* follower.c */
 void raft_append_request(struct raft *raft, const struct raft_message *message);
@@ -180,3 +197,12 @@ void raft_snapshot_give_up(struct raft *raft);
 
 /* membership.c */
 void raft_membership_tick(struct raft *raft);
+
+/* transfer.c */
+/* Any role: notices who leads, and for how long. */
+void raft_transfer_notice(struct raft *raft);
+void raft_transfer_tick(struct raft *raft);
+/* The end of a leader's turn: the target has all, it may campaign. */
+void raft_transfer_flush(struct raft *raft);
+void raft_transfer_drop(struct raft *raft);
+void raft_timeout_now(struct raft *raft, const struct raft_message *message);

@@ -42,7 +42,7 @@ static void add_progress(struct raft *raft, uint64_t node)
 
         progress->node = node;
         progress->link_up = raft_is_linked(raft, node);
-        progress->contact_ms = raft->now;    /* everybody gets a whole timeout to answer */
+        progress->contact_ms = progress->unsteady_ms = raft->now;    /* everybody gets a whole timeout to answer */
         progress->inflight = alloc_zeroed(LIMIT_INFLIGHT_MESSAGES, sizeof(progress->inflight[0]));
         raft_progress_probe(progress, raft->log.last + 1);
         assert(raft->progress_count < LIMIT_MEMBERS);
@@ -77,6 +77,8 @@ void raft_become_leader(struct raft *raft)
         raft->cluster_origin_ms = raft_log_last_cluster_ms(&raft->log);
         raft->leader_since_ms = raft->now;
         raft->term_start = raft->log.last + 1;
+        raft->holds = raft->by_transfer && raft->asked_to_hold;
+        raft->asked_to_lead = 0;
         raft_progress_match_configuration(raft);
         /* E6, C1: an entry of the own term, always, before anything is decided. */
         (void)raft_propose(raft, RAFT_ENTRY_NOOP, NULL, 0);
@@ -87,6 +89,8 @@ void raft_leader_drop(struct raft *raft)
         for (size_t i = 0; i < raft->progress_count; i++)
                 (void)progress_free(raft->progress[i]);
         raft->progress_count = 0;
+        raft->holds = false;
+        raft_transfer_drop(raft);
         raft->reads_stale = raft->reads_out; /* what they find may be cut off before it comes */
         if (raft->snapshot.id != 0)
                 raft->effects.drop_snapshot = raft->snapshot.id;
@@ -172,21 +176,6 @@ uint64_t raft_round_confirmed(const struct raft *raft)
         return raft->round_confirmed;
 }
 
-/* A stand-in adds nothing of its own, so that the preferred leader has all of its log soon. */
-static bool stood_in_long_enough(const struct raft *raft)
-{
-        const struct raft_configuration *configuration = raft_configuration(raft);
-
-        for (size_t i = 0; i < configuration->count && raft->commit == raft->log.last; i++) {
-                const struct raft_member *member = &configuration->members[i];
-                const struct progress *progress = raft_progress_of((struct raft *)raft, member->id);
-
-                if (member->preferred && member->id != raft->id && progress && progress->link_up && progress->match == raft->log.last)
-                        return true;
-        }
-        return false;
-}
-
 /* Check-quorum: a leader that a majority does not answer steps down (E1). */
 void raft_leader_tick(struct raft *raft)
 {
@@ -201,12 +190,8 @@ void raft_leader_tick(struct raft *raft)
                         continue;
                 heard += member->id == raft->id || (progress && raft->now - progress->contact_ms < raft->settings.election_timeout_ms);
         }
-        if (heard <= raft_configuration_voters(configuration) / 2 && raft_configuration_voters(configuration) > 0) {
+        if (heard <= raft_configuration_voters(configuration) / 2 && raft_configuration_voters(configuration) > 0)
                 raft_become_follower(raft, raft->hard.term, 0);
-        } else if (raft->stands_in && stood_in_long_enough(raft)) {
-                raft->stands_in = false;
-                raft_become_follower(raft, raft->hard.term, 0);
-        }
 }
 
 void raft_leader_link(struct raft *raft, uint64_t node, bool up)
@@ -406,6 +391,7 @@ void raft_leader_flush(struct raft *raft)
                 flush_progress(raft, raft->progress[i]);
                 snapshot_used |= raft->progress[i]->state == PROGRESS_SNAPSHOT;
         }
+        raft_transfer_flush(raft);
         raft->round_open = false;
         if (!snapshot_used && raft->snapshot.id != 0) {
                 raft->effects.drop_snapshot = raft->snapshot.id;

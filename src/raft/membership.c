@@ -9,7 +9,7 @@
 /* M1, R6: the change before is committed, and so is an entry of this term. */
 bool raft_may_change(const struct raft *raft)
 {
-        return raft_is_ready(raft) && !raft->stands_in && raft_configuration(raft)->index <= raft->commit;
+        return raft_is_ready(raft) && raft->transfer.target == 0 && raft_configuration(raft)->index <= raft->commit;
 }
 
 static uint64_t propose_configuration(struct raft *raft, struct raft_configuration *configuration)

@@ -165,6 +165,7 @@ void raft_become_follower(struct raft *raft, uint64_t term, uint64_t leader)
         raft->vote_count = 0;
         raft->vote_asked = false;
         raft->vote_reply_to = 0;
+        raft->asked_to_lead = 0;
         raft_snapshot_give_up(raft);         /* another leader begins its own */
         raft_election_arm(raft);
 }
@@ -180,6 +181,7 @@ void raft_tick(struct raft *raft, uint64_t now, uint64_t wall)
         raft->now = now;
         raft->wall = wall;
         raft->last_tick = now;
+        raft_transfer_notice(raft);
         if (first) {
                 raft_election_arm(raft);
                 raft_election_hurry(raft);
@@ -196,6 +198,8 @@ void raft_tick(struct raft *raft, uint64_t now, uint64_t wall)
                 raft_leader_tick(raft);
         else
                 raft_election_tick(raft);
+        if (raft->role == RAFT_LEADER)
+                raft_transfer_tick(raft);
         if (raft->role == RAFT_LEADER)
                 raft_membership_tick(raft);
 }
@@ -214,6 +218,9 @@ void raft_receive(struct raft *raft, const struct raft_message *message)
                 return;
         case RAFT_SNAPSHOT:
                 raft_snapshot_request(raft, message);
+                return;
+        case RAFT_TIMEOUT_NOW:
+                raft_timeout_now(raft, message);
                 return;
         case RAFT_APPEND_REPLY:
         case RAFT_SNAPSHOT_REPLY:
@@ -250,6 +257,7 @@ void raft_persisted(struct raft *raft, uint64_t persist_id)
                 raft_leader_advance(raft);
         else
                 raft_ack_durable(raft);
+        raft_lead_if_asked(raft);
 }
 
 void raft_link(struct raft *raft, uint64_t node, bool up)
@@ -291,7 +299,7 @@ void raft_append_own(struct raft *raft, struct raft_entry *entry)
 
 bool raft_may_propose(const struct raft *raft)
 {
-        return raft_is_ready(raft) && !raft->stands_in && raft->log.last - raft->commit < LIMIT_UNCOMMITTED;
+        return raft_is_ready(raft) && raft->transfer.target == 0 && raft->log.last - raft->commit < LIMIT_UNCOMMITTED;
 }
 
 uint64_t raft_cluster_ms(const struct raft *raft)

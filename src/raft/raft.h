@@ -22,7 +22,7 @@ struct raft;
 struct raft_settings {
         uint64_t election_timeout_ms;        /* base timeout T */
         uint64_t heartbeat_ms;
-        bool campaigns;                      /* may seek leadership by itself */
+        bool campaigns;                      /* false: votes and follows, but leads only when leadership is handed to it */
         unsigned max_voters;                 /* learners are promoted up to this many */
         uint64_t seed;                       /* of the generator of timeouts; another one in every life of the node */
         size_t cache_bytes;                  /* of applied entries kept in memory; 0: LIMIT_LOG_CACHE_BYTES */
@@ -46,6 +46,7 @@ enum raft_message_kind {
         RAFT_APPEND_REPLY = 4,
         RAFT_SNAPSHOT = 5,
         RAFT_SNAPSHOT_REPLY = 6,
+        RAFT_TIMEOUT_NOW = 7,                /* the leader hands over: campaign now */
 };
 
 /* Fields that a kind does not name are zero. */
@@ -61,6 +62,7 @@ struct raft_message {
         uint64_t hint;                       /* APPEND_REPLY rejected: try from here */
         uint64_t round;                      /* APPEND, SNAPSHOT: read round; replies: the highest seen in this term */
         bool pre;                            /* VOTE, VOTE_REPLY */
+        bool transfer;                       /* VOTE: the leader itself asked for this campaign; TIMEOUT_NOW: to stay, preferred or not */
         bool granted;                        /* VOTE_REPLY; APPEND_REPLY: accepted; SNAPSHOT_REPLY: installed */
         bool last;                           /* SNAPSHOT: the final chunk */
         uint64_t offset;                     /* SNAPSHOT: of data; SNAPSHOT_REPLY: the next one wanted */
@@ -146,6 +148,17 @@ bool raft_may_propose(const struct raft *raft);
 /* Starts or joins a round that proves leadership after this call; done when raft_round_confirmed reaches it (Q2). */
 uint64_t raft_read_round(struct raft *raft);
 uint64_t raft_round_confirmed(const struct raft *raft);
+
+/* --- handing over (E7) --- */
+
+/* A leader stops proposing, brings a voter's log to its end, and asks it to campaign; raft_may_propose is false meanwhile. It is over
+ * when this node leads no longer, or given up after a timeout, or when the link to the target ends. holds: the target keeps leadership
+ * for as long as it can, although another node may be preferred. False: not now, or not to that node. */
+bool raft_transfer(struct raft *raft, uint64_t target, bool holds);
+/* The same, to whom it costs least: a linked voter that is no witness where there is one, with the longest log. */
+bool raft_transfer_to_best(struct raft *raft);
+/* 0: none is under way. */
+uint64_t raft_transfer_target(const struct raft *raft);
 
 /* --- membership: one change at a time, each 0 or the index of its entry; 0: not now (M1, R6) --- */
 bool raft_may_change(const struct raft *raft);

@@ -317,7 +317,7 @@ struct replica *disk_load(struct sim *sim, struct sim_node *node)
 {
         struct disk *disk = &node->disk;
         const struct replica_settings settings = {
-                .raft = { .election_timeout_ms = TIMEOUT_MS, .heartbeat_ms = HEARTBEAT_MS, .campaigns = node->number == 0, .max_voters = 5,
+                .raft = { .election_timeout_ms = TIMEOUT_MS, .heartbeat_ms = HEARTBEAT_MS, .campaigns = true, .max_voters = 5,
                           .seed = sim_random(sim, 0), .cache_bytes = 2000 },
                 .keep_entries = node->keep_entries,
                 .cluster = disk->cluster,

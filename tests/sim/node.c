@@ -134,10 +134,10 @@ void node_tell_all(struct sim *sim)
                         sim_trace(sim, "node %u is down", i + 1);
                         continue;
                 }
-                sim_trace(sim, "node %u (id %lu) %s in term %lu: leader %lu, memory %lu..%lu, disk %lu.., commit %lu, applied %lu%s%s", i + 1,
+                sim_trace(sim, "node %u (id %lu) %s in term %lu: leader %lu, memory %lu..%lu, disk %lu.., commit %lu, applied %lu%s", i + 1,
                           (unsigned long)raft->id, roles[raft->role], (unsigned long)raft->hard.term, (unsigned long)raft->leader,
                           (unsigned long)raft->log.first, (unsigned long)raft->log.last, (unsigned long)raft->log_first, (unsigned long)raft->commit,
-                          (unsigned long)raft->applied, raft->stands_in ? ", stands in" : "", raft->receiving.active ? ", gets a snapshot" : "");
+                          (unsigned long)raft->applied, raft->receiving.active ? ", gets a snapshot" : "");
                 if (raft->role == RAFT_LEADER)
                         tell_progress(sim, raft);
         }

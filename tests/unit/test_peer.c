@@ -103,6 +103,8 @@ START_TEST(every_raft_message_reads_back_to_the_same_bytes)
                 { .kind = RAFT_SNAPSHOT, .term = 3, .index = 7, .log_term = 2, .offset = 0, .last = true, .cluster_ms = 9, .configuration_index = 1,
                   .configuration = (const uint8_t *)"conf", .configuration_size = 4, .data = (const uint8_t *)"data", .data_size = 4 },
                 { .kind = RAFT_SNAPSHOT_REPLY, .term = 3, .index = 7, .offset = 4, .granted = true },
+                { .kind = RAFT_VOTE, .term = 4, .index = 7, .log_term = 3, .transfer = true },
+                { .kind = RAFT_TIMEOUT_NOW, .term = 3, .index = 7, .transfer = true },
         };
         struct peer_raft raft = { 0 };
 

@@ -157,39 +157,125 @@ START_TEST(leader_that_cannot_reach_a_majority_steps_down)
 }
 END_TEST
 
+/* A cluster in which everybody campaigns, and node 1 leads. */
+static void all_campaign(size_t count)
+{
+        kit_free(kit);
+        kit = kit_new(count, true, 1);
+        kit_run(kit, 30000);
+        kit_wait_leader(kit, 1);
+}
+
 START_TEST(preferred_leader_leads_again_although_its_log_is_shorter)
 {
-        kit_wait_leader(kit, 1);
+        all_campaign(3);
         kit_hold_disk(kit, 1, true);
         for (uint64_t value = 0; value < 5; value++)
                 (void)kit_propose(kit, 1, value);
         kit_run(kit, 30);                    /* sent, written by the others, not by itself */
-        ck_assert_uint_eq(kit->nodes[1].last, 1);
-        ck_assert_uint_eq(kit->nodes[2].last, 6);
+        ck_assert_uint_eq(kit->nodes[1].last + 5, kit->nodes[2].last);
         kit_crash(kit, 1);
         kit_hold_disk(kit, 1, false);
+        kit_run(kit, 3000);
+        ck_assert_uint_gt(kit_leader(kit), 1);
         kit_start(kit, 1);
-        kit_wait_leader(kit, 1);
-        ck_assert_uint_gt(kit->nodes[1].last, 6);
-        ck_assert_uint_ge(commit_of(1), 6);  /* what two of three disks had is not lost */
+        kit_run(kit, 5000);
+        ck_assert_uint_gt(kit_leader(kit), 1);       /* not before it has been there for 10 s */
+        kit_run(kit, 7000);
+        ck_assert_uint_eq(kit_leader(kit), 1);
+        ck_assert_uint_eq(commit_of(1), raft_last(kit->nodes[2].raft));
 }
 END_TEST
 
-START_TEST(stand_in_proposes_nothing)
+START_TEST(leader_that_dies_is_followed_at_once_when_its_links_end)
 {
-        kit_wait_leader(kit, 1);
-        kit_hold_disk(kit, 1, true);
-        (void)kit_propose(kit, 1, 1);
-        kit_run(kit, 30);
+        all_campaign(3);
+        (void)kit_propose(kit, 1, 7);
+        kit_run(kit, 100);
         kit_crash(kit, 1);
-        kit_hold_disk(kit, 1, false);
-        kit_start(kit, 1);
-        for (uint64_t end = kit->now + 10000; kit->now < end && kit_leader(kit) != 1; kit_run(kit, 10)) {
-                uint64_t leader = kit_leader(kit);
+        kit_run(kit, 300);                   /* well below the election timeout of a second */
+        ck_assert_uint_gt(kit_leader(kit), 1);
+        ck_assert(raft_may_propose(kit->nodes[kit_leader(kit)].raft));
+}
+END_TEST
 
-                if (leader != 0)
-                        ck_assert(!raft_may_propose(kit->nodes[leader].raft) && !raft_may_change(kit->nodes[leader].raft));
+START_TEST(leadership_is_handed_over_and_stays_where_it_was_sent)
+{
+        uint64_t term;
+
+        all_campaign(3);
+        term = raft_term(kit->nodes[1].raft);
+        ck_assert(raft_transfer(kit->nodes[1].raft, 3, true));
+        ck_assert(!raft_may_propose(kit->nodes[1].raft));
+        ck_assert(!raft_may_change(kit->nodes[1].raft));
+        kit_run(kit, 50);
+        ck_assert_uint_eq(kit_leader(kit), 3);
+        ck_assert_uint_eq(raft_term(kit->nodes[3].raft), term + 1);
+        kit_run(kit, 100000);
+        ck_assert_uint_eq(kit_leader(kit), 3);
+        kit_crash(kit, 3);                   /* until it dies */
+        kit_run(kit, 15000);
+        ck_assert_uint_eq(kit_leader(kit), 1);
+}
+END_TEST
+
+START_TEST(transfer_that_cannot_be_finished_is_given_up)
+{
+        all_campaign(3);
+        kit_hold_disk(kit, 3, true);         /* it cannot write its vote for itself */
+        ck_assert(raft_transfer(kit->nodes[1].raft, 3, false));
+        ck_assert(!raft_transfer(kit->nodes[1].raft, 2, false));
+        kit_run(kit, 600);
+        ck_assert(!raft_may_propose(kit->nodes[1].raft));
+        kit_run(kit, 600);
+        ck_assert_uint_eq(kit_leader(kit), 1);
+        ck_assert(raft_may_propose(kit->nodes[1].raft));
+        ck_assert_uint_ne(kit_propose(kit, 1, 5), 0);
+}
+END_TEST
+
+START_TEST(transfer_to_who_is_not_there_is_refused)
+{
+        all_campaign(3);
+        ck_assert(!raft_transfer(kit->nodes[1].raft, 1, false));
+        ck_assert(!raft_transfer(kit->nodes[1].raft, 9, false));
+        ck_assert(!raft_transfer(kit->nodes[2].raft, 3, false));
+        kit_crash(kit, 3);
+        kit_run(kit, 100);
+        ck_assert(!raft_transfer(kit->nodes[1].raft, 3, false));
+        ck_assert(raft_may_propose(kit->nodes[1].raft));
+}
+END_TEST
+
+START_TEST(preferred_leader_that_is_lost_soon_after_its_return_waits_longer)
+{
+        uint64_t waited;
+
+        all_campaign(3);
+        for (unsigned round = 0; round < 3; round++) {
+                kit_crash(kit, 1);
+                kit_run(kit, 3000);
+                kit_start(kit, 1);
+                for (waited = 0; kit_leader(kit) != 1; waited++)
+                        kit_run(kit, 1000);
+                switch (round) {             /* seconds */
+                case 0:
+                        ck_assert(waited >= 9 && waited < 20);
+                        break;
+                case 1:
+                        ck_assert(waited >= 50 && waited < 70);
+                        break;
+                case 2:
+                        ck_assert(waited >= 110 && waited < 130);
+                        break;
+                }
+                kit_run(kit, 1000);
         }
+        kit_run(kit, 100000);                /* it stays: forgiven */
+        kit_crash(kit, 1);
+        kit_run(kit, 3000);
+        kit_start(kit, 1);
+        kit_run(kit, 15000);
         ck_assert_uint_eq(kit_leader(kit), 1);
 }
 END_TEST
@@ -200,7 +286,7 @@ START_TEST(random_faults_never_fork_what_is_committed)
         uint64_t committed = 0;
 
         kit_free(kit);
-        kit = kit_new(_i % 2 ? 5 : 3, _i % 3 != 0, (uint64_t)_i + 1);
+        kit = kit_new(_i % 2 ? 5 : 3, true, (uint64_t)_i + 1);
         for (unsigned step = 0; step < 3000; step++) {
                 uint64_t a = kit_random(kit, kit->count) + 1, b = kit_random(kit, kit->count) + 1;
 
@@ -279,7 +365,11 @@ static Suite *suite(void)
         tcase_add_test(c, configuration_that_was_never_committed_is_rolled_back);
         tcase_add_test(c, leader_that_cannot_reach_a_majority_steps_down);
         tcase_add_test(c, preferred_leader_leads_again_although_its_log_is_shorter);
-        tcase_add_test(c, stand_in_proposes_nothing);
+        tcase_add_test(c, leader_that_dies_is_followed_at_once_when_its_links_end);
+        tcase_add_test(c, leadership_is_handed_over_and_stays_where_it_was_sent);
+        tcase_add_test(c, transfer_that_cannot_be_finished_is_given_up);
+        tcase_add_test(c, transfer_to_who_is_not_there_is_refused);
+        tcase_add_test(c, preferred_leader_that_is_lost_soon_after_its_return_waits_longer);
         tcase_add_loop_test(c, random_faults_never_fork_what_is_committed, 0, 300);
         suite_add_tcase(s, c);
         return s;
