@@ -99,9 +99,24 @@ units: $(BUILD)/dlockd $(BUILD)/dlock-generator
 check: purity units
 endif
 
-# Real daemons on loopback. WORDS picks the tests whose name has one of them.
+# The judge of histories, which the tests below rely on.
+.PHONY: history
+history:
+	@python3 tests/cluster/run.py history
+check: history
+
+# Real daemons, on loopback and on a network of our own. WORDS picks the tests whose name has one of them.
 .PHONY: cluster sanitize
-cluster: $(BUILD)/dlockd $(BUILD)/dlockctl
+FAULTS := $(BUILD)/tests/network $(BUILD)/tests/disk.so
+$(BUILD)/tests/network: $(BUILD)/obj/tests/cluster/network.o
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^
+# Preloaded into whatever runs: without a sanitizer's own calls.
+$(BUILD)/tests/disk.so: tests/cluster/disk.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(filter-out $(SANITIZE),$(ALL_CFLAGS)) $(filter-out -pie $(SANITIZE),$(ALL_LDFLAGS)) -shared -o $@ $< -ldl -lpthread
+
+cluster: $(BUILD)/dlockd $(BUILD)/dlockctl $(FAULTS)
 	BUILD=$(BUILD) python3 tests/cluster/run.py $(WORDS)
 
 # The threads are those of the store; the daemon runs a part of its tests under TSan because that is slow.

@@ -17,6 +17,7 @@ BUILD = pathlib.Path(os.environ.get("BUILD", ROOT / "build"))
 if not BUILD.is_absolute():
     BUILD = ROOT / BUILD
 DLOCKD, DLOCKCTL = BUILD / "dlockd", BUILD / "dlockctl"
+NETWORK, DISK = BUILD / "tests/network", BUILD / "tests/disk.so"
 # Sanitizers and shared machines are slow; every wait ends with its event, this is only its bound.
 PATIENCE = float(os.environ.get("PATIENCE", "30"))
 
