@@ -144,6 +144,18 @@ def test_lists_of_more_than_a_page_are_whole():
         assert len(tool(cluster, "--json", "history")[1].splitlines()) >= 2500
 
 
+def test_the_time_a_lock_is_held_goes_on_at_every_node_while_nothing_changes():
+    with Cluster(followers=1) as cluster:
+        assert tool(cluster, "preempt", "long")[0] == 0
+
+        def held(node):
+            return json.loads(tool(cluster, "--json", "list", server=node.address)[1] or "{}").get("held_ms", 0)
+        applied = cluster.leader.status()["applied"]
+        for node in cluster.nodes:
+            wait_until(lambda: held(node) >= 1000, f"{node.name} counts on")
+        assert all(node.status()["applied"] == applied for node in cluster.nodes)
+
+
 def test_help_and_version_are_on_stdout():
     for arguments in (["--help"], ["preempt", "--help"], ["--version"]):
         done = subprocess.run([DLOCKCTL, *arguments], capture_output=True, text=True, timeout=10)
