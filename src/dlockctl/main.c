@@ -1,6 +1,7 @@
 /* dlockctl - asks a dlock cluster for locks. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -12,18 +13,18 @@ static const char page_details[] =
 
 static const struct command commands[] = {
         { "preempt", "NAME", 1, 1, "Takes a lock that has no owner", "\nA lock that is held, also by yourself, is not granted. --json: granted, token, owner.\n",
-          command_preempt, false },
-        { "release", "NAME", 1, 1, "Gives back a lock that you own", "\n--json: released, token, owner.\n", command_release, false },
+          .run = command_preempt, .changes = true },
+        { "release", "NAME", 1, 1, "Gives back a lock that you own", "\n--json: released, token, owner.\n", .run = command_release, .changes = true },
         { "check", "NAME", 1, 1, "Tells who owns a lock", "\nAs the node that answers knows it. --json: lock, owner, token, index, leader_age_ms.\n",
-          command_check, false },
-        { "list", "[PREFIX]", 0, 1, "Shows the locks that are held", page_details, command_list, false },
-        { "history", "[NAME]", 0, 1, "Shows the changes that the log still has", page_details, command_history, false },
-        { "status", "", 0, 0, "Shows how the node and its cluster are", "\n--json: node, role, term, commit, applied, leader, and more.\n", command_status, false },
-        { "whoami", "", 0, 0, "Shows the client id", "\nMakes one when this user has none on this machine. --json: client, cluster.\n", command_whoami, false },
+          .run = command_check },
+        { "list", "[PREFIX]", 0, 1, "Shows the locks that are held", page_details, .run = command_list },
+        { "history", "[NAME]", 0, 1, "Shows the changes that the log still has", page_details, .run = command_history },
+        { "status", "", 0, 0, "Shows how the node and its cluster are", "\n--json: node, role, term, commit, applied, leader, and more.\n", .run = command_status },
+        { "whoami", "", 0, 0, "Shows the client id", "\nMakes one when this user has none on this machine. --json: client, cluster.\n", .run = command_whoami },
         { "forget-cluster", "", 0, 0, "Forgets which cluster this user's locks are in",
           "\nThe first cluster that answers is remembered, and no other is believed. This makes the next one the first.\n--json: forgotten.\n",
-          command_forget_cluster, false },
-        { "bench", "", 0, 0, "Measures how fast locks are taken and released", bench_details, command_bench, true },
+          .run = command_forget_cluster },
+        { "bench", "", 0, 0, "Measures how fast locks are taken and released", bench_details, .run = command_bench, .bench = true },
         { 0 },
 };
 
@@ -41,14 +42,19 @@ static bool open_missing(void)
         return true;
 }
 
-static int flush(int code)
+/* Whoever does not get to read "granted" must not take it for "nothing has happened". */
+static int flush(const struct tool *tool, int code)
 {
         int failed = ferror(stdout);
+        const char *problem;
 
         errno = 0;
         if (fflush(stdout) == 0 && !failed)
                 return code;
-        return tool_fail(EXIT_USAGE, "the answer could not be written: %s", errno ? strerror(errno) : "standard output fails");
+        problem = errno ? strerror(errno) : "standard output fails";
+        if (tool->command && tool->command->changes && code == EXIT_YES)
+                return tool_fail(EXIT_UNKNOWN, "%s was successful, but that could not be written: %s", tool->command->name, problem);
+        return tool_fail(EXIT_USAGE, "the answer could not be written: %s", problem);
 }
 
 int main(int argc, char **argv)
@@ -60,8 +66,12 @@ int main(int argc, char **argv)
         if (!open_missing())
                 return tool_fail(EXIT_USAGE, "standard output is closed; somewhere to write to would be right");
         code = options_read(&tool, commands, argc, argv, &operands);
-        if (code < 0)
+        if (code < 0) {
+                /* A pipe that nobody reads any more ends a list; the outcome of a change is still told by the exit status. */
+                if (tool.command->changes)
+                        (void)signal(SIGPIPE, SIG_IGN);
                 code = tool.command->run(&tool, operands);
+        }
         tool.dlock = dlock_free(tool.dlock);
-        return flush(code);
+        return flush(&tool, code);
 }

@@ -15,8 +15,8 @@
 enum tool_exit {
         EXIT_YES = 0,
         EXIT_NO = 1,                         /* held by another, not the owner; check: free */
-        EXIT_USAGE = 2,                      /* usage, or something on this side: no client id, output that cannot be written */
-        EXIT_UNKNOWN = 3,
+        EXIT_USAGE = 2,                      /* usage, or something on this side: no client id, an answer that cannot be written */
+        EXIT_UNKNOWN = 3,                    /* also: it has happened, but that cannot be written */
         EXIT_UNREACHABLE = 4,
 };
 
@@ -40,6 +40,7 @@ struct command {
         const char *summary;
         const char *details;                 /* of --help; ends with a newline, or is empty */
         int (*run)(struct tool *tool, char **operands);
+        bool changes;                        /* a lock: its outcome matters even when it cannot be shown */
         bool bench;                          /* has its options */
 };
 

@@ -8,6 +8,11 @@ import subprocess
 from nodes import DLOCKCTL, Cluster, wait_until
 
 
+def variables_of(cluster, home, server=None):
+    """Nothing of whoever runs the tests: clusters of tests have no place in a real home."""
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "DLOCK_SERVER": server or cluster.nodes[-1].address}
+
+
 def tool(cluster, *arguments, server=None, user=None, **environment):
     """(exit status, stdout, stderr) of dlockctl at the last follower, or the node named by server."""
     program = DLOCKCTL
@@ -21,7 +26,7 @@ def tool(cluster, *arguments, server=None, user=None, **environment):
     if user:
         os.chown(home, user, user)
         cluster.directory.chmod(0o755)
-    variables = {"PATH": os.environ["PATH"], "HOME": str(home), "DLOCK_SERVER": server or cluster.nodes[-1].address, **environment}
+    variables = {**variables_of(cluster, home, server), **environment}
     done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, env=variables, user=user, stdin=subprocess.DEVNULL)
     return done.returncode, done.stdout, done.stderr
 
@@ -129,8 +134,30 @@ def test_options_stop_at_the_first_operand():
 
 def test_output_that_cannot_be_written_is_noticed():
     with Cluster(followers=0) as cluster:
-        done = subprocess.run(f"{DLOCKCTL} --server {cluster.leader.address} status > /dev/full", shell=True, capture_output=True, text=True, timeout=30)
-        assert done.returncode != 0 and done.stderr.count("\n") == 1, done
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([DLOCKCTL, "status"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=30,
+                                  env=variables_of(cluster, cluster.directory))
+        assert "could not be written" in done.stderr
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, done
+
+
+def test_a_change_whose_answer_cannot_be_written_is_not_taken_for_none():
+    with Cluster(followers=0) as cluster:
+        def unwritten(command, to):
+            read, write = os.pipe()
+            os.close(read)
+            with open("/dev/full", "w") as full:
+                done = subprocess.run([DLOCKCTL, "--client", "me", *command], stdout=full if to == "full" else write, stderr=subprocess.PIPE,
+                                      text=True, timeout=30, env=variables_of(cluster, cluster.directory))
+            os.close(write)
+            assert done.stderr.count("\n") == 1, done
+            return done.returncode
+        for to in ("full", "pipe"):
+            assert unwritten(["preempt", "x"], to) == 3
+            assert tool(cluster, "check", "x")[0] == 0
+            assert unwritten(["preempt", "x"], to) == 2
+            assert unwritten(["--json", "release", "x"], to) == 3
+            assert tool(cluster, "check", "x")[0] == 1
 
 
 def test_lists_of_more_than_a_page_are_whole():
