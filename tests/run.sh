@@ -65,6 +65,8 @@ show dlockctl --server "$two" --client alice release backup
 show dlockctl --server "$one" check backup
 show dlockctl --server "$leader" history backup
 if [ -t 0 ]; then
-        printf '\nTry it yourself in another terminal:\n  %s/dlockctl --server %s status\nEnter stops the nodes and removes %s. ' "$build" "$one" "$here"
+        # With a state of its own: the user's own one should not remember a cluster that is gone in a minute.
+        printf '\nTry it yourself in another terminal:\n  export XDG_STATE_HOME=%s DLOCK_SERVER=%s\n  %s/dlockctl status\nEnter stops the nodes and removes %s. ' \
+                "$XDG_STATE_HOME" "$one" "$build" "$here"
         read -r _ || :
 fi
