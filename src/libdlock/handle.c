@@ -27,10 +27,18 @@ int set_error(struct dlock *dlock, int error, const char *format, ...)
 
 static int find_servers(struct dlock *dlock, const char *text, char problem[SERVERS_ERROR_BYTES])
 {
-        if (!text || !*text)
-                text = secure_getenv("DLOCK_SERVER");
+        char wrong[SERVERS_ERROR_BYTES];
+        int r;
+
         if (text && *text)
                 return servers_set(&dlock->servers, text, problem);
+        text = secure_getenv("DLOCK_SERVER");
+        if (text && *text) {
+                r = servers_set(&dlock->servers, text, wrong);
+                if (r < 0)
+                        (void)snprintf(problem, SERVERS_ERROR_BYTES, "DLOCK_SERVER: %.480s", wrong);
+                return r;
+        }
         return servers_load(&dlock->servers, INI_PATH, problem);
 }
 

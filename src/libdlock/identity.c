@@ -27,7 +27,7 @@ static int parse_client(struct dlock *dlock, const char *text, const char *where
         if (id128_parse(text, &uuid))
                 text = id128_format(uuid, buffer);
         if (!client_id_set(&client, text, strlen(text)))
-                return set_error(dlock, -EINVAL, "%s is no client id: 1 to %d printable ASCII characters without spaces would be right", where,
+                return set_error(dlock, -EINVAL, "%s is not one: 1 to %d printable ASCII characters without spaces would be right", where,
                                  LIMIT_CLIENT_ID_BYTES);
         set_client(dlock, &client);
         return 0;
@@ -57,7 +57,7 @@ int identity_load_client(struct dlock *dlock)
         if (dlock->client_known || dlock->client_assign)
                 return 0;
         if (text && *text)
-                return parse_client(dlock, text, "the value of DLOCK_CLIENT");
+                return parse_client(dlock, text, "the client id in DLOCK_CLIENT");
         return load_kept_client(dlock);
 }
 
@@ -72,7 +72,7 @@ int dlock_set_client(struct dlock *dlock, const char *client)
                 return identity_load_client(dlock);
         }
         if (*client)
-                return parse_client(dlock, client, "the given text");
+                return parse_client(dlock, client, "the given client id");
         dlock->client_known = false;
         dlock->client_assign = true;
         return 0;

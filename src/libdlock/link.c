@@ -229,7 +229,7 @@ static void begin(struct dlock *dlock, uint64_t now)
                 }
         }
         if (dlock->servers.found_count == 0) {
-                link_fail(dlock, true, "there is no socket of one on this host, and none was named");
+                link_fail(dlock, true, "none was named, and there is no socket in " SERVERS_DIRECTORY);
                 return;
         }
         link->address = dlock->servers.found[dlock->next_server % dlock->servers.found_count];

@@ -292,7 +292,8 @@ void request_finish(struct dlock *dlock, struct request *request, enum dlock_out
 static void finish_without_answer(struct dlock *dlock, struct request *request)
 {
         bool trying = dlock->link.state == LINK_CONNECTING || dlock->link.state == LINK_GREETING, changes = request_changes(request);
-        const char *separator = trying && *dlock->why ? "; " : "", *server = dlock->link.server, *problem = trying ? ": no answer in time" : "";
+        const char *separator = trying && *dlock->why ? "; " : "", *server = dlock->link.server;
+        const char *problem = trying ? ": no answer in time" : *dlock->why ? "" : *server ? ": there was no time to ask" : "there was no time to ask";
 
         request->answer.leader_age_ms = -1;
         if (request->on_wire)

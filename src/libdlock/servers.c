@@ -11,8 +11,6 @@
 #include "base/name.h"
 #include "config/reader.h"
 
-#define SERVERS_DIRECTORY "/run/dlock"
-
 static int _printf_(2, 3) refuse(char error[SERVERS_ERROR_BYTES], const char *format, ...)
 {
         va_list values;
@@ -40,7 +38,7 @@ static bool next_item(const char **cursor, char item[LIMIT_ADDRESS_BYTES + 1], b
         while (end > start && end[-1] == ' ')
                 end--;
         *ret_too_long = end - start > LIMIT_ADDRESS_BYTES;
-        (void)snprintf(item, LIMIT_ADDRESS_BYTES + 1, "%.*s", *ret_too_long ? 0 : (int)(end - start), start);
+        (void)snprintf(item, LIMIT_ADDRESS_BYTES + 1, "%.*s", (int)MIN(end - start, LIMIT_ADDRESS_BYTES), start);
         return true;
 }
 
@@ -51,6 +49,14 @@ static bool parse_server(const char *item, struct address *ret_address)
                 return true;
         }
         return address_parse(item, 0, ret_address);
+}
+
+static int refuse_server(char error[SERVERS_ERROR_BYTES], const char *item, bool too_long)
+{
+        if (item[0] == '/')
+                return refuse(error, "\"%.120s%s\" is too long for a socket: a path of at most 107 bytes would be right", item, strlen(item) > 120 ? "..." : "");
+        return refuse(error, "\"%.120s%s\" is no server: /path/of/a/socket, host:port, [ipv6]:port or local would be right", item,
+                      too_long || strlen(item) > 120 ? "..." : "");
 }
 
 /* Adds what text names to the servers wanted already; -EINVAL, -ENOMEM: nothing is added. */
@@ -71,7 +77,7 @@ static int servers_add(struct servers *servers, const char *text, char error[SER
         servers->wanted = wanted;
         for (const char *cursor = text; next_item(&cursor, item, &too_long); count++)
                 if (too_long || !parse_server(item, &wanted[count]))
-                        return refuse(error, "\"%s\" is no server: /path/of/a/socket, host:port, [ipv6]:port or local would be right", item);
+                        return refuse_server(error, item, too_long);
         servers->wanted_count = count;
         return 0;
 }

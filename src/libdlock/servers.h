@@ -5,6 +5,7 @@
 
 #include "base/parse.h"
 
+#define SERVERS_DIRECTORY "/run/dlock"
 #define SERVERS_MAX 512
 #define SERVERS_ERROR_BYTES 512
 

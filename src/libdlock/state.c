@@ -35,7 +35,13 @@ static int _printf_(3, 4) fail(int error, char text[STATE_ERROR_BYTES], const ch
 
 /* --- where --- */
 
-/* A home that belongs to somebody else - sudo may leave the caller's - is not the place for this user's id. */
+static bool is_directory(const char *path, struct stat *ret_status)
+{
+        return path[0] == '/' && strlen(path) < PATH_MAX && stat(path, ret_status) == 0 && S_ISDIR(ret_status->st_mode);
+}
+
+/* A home that belongs to somebody else - sudo may leave the caller's - is not the place for this user's id. A home that is not
+ * there is not made: many a service's user has /nonexistent on purpose. */
 static bool home_of_user(char home[PATH_MAX])
 {
         const char *text = secure_getenv("HOME");
@@ -43,11 +49,11 @@ static bool home_of_user(char home[PATH_MAX])
         struct passwd user, *found = NULL;
         struct stat status;
 
-        if (text && text[0] == '/' && strlen(text) < PATH_MAX && (stat(text, &status) < 0 || status.st_uid == geteuid())) {
+        if (text && is_directory(text, &status) && status.st_uid == geteuid()) {
                 (void)strcpy(home, text);
                 return true;
         }
-        if (getpwuid_r(geteuid(), &user, buffer, sizeof(buffer), &found) != 0 || !found || user.pw_dir[0] != '/' || strlen(user.pw_dir) >= PATH_MAX)
+        if (getpwuid_r(geteuid(), &user, buffer, sizeof(buffer), &found) != 0 || !found || !is_directory(user.pw_dir, &status))
                 return false;
         (void)strcpy(home, user.pw_dir);
         return true;

@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 
 from nodes import DLOCKCTL, Cluster, wait_until
@@ -48,8 +49,14 @@ def test_exit_statuses_are_yes_no_usage_unknown_unreachable():
         assert status == 4 and error.count("\n") == 1, (status, error)
         for node in cluster.nodes[:2]:
             node.kill()
-        status, _, error = tool(cluster, "--timeout", "1500ms", "preempt", "backup")
-        assert status == 3 and error.count("\n") == 1, (status, error)
+        for command in ("preempt", "release"):
+            status, out, error = tool(cluster, "--json", "--timeout", "1500ms", command, "backup")
+            assert (status, out) == (3, "") and error.count("\n") == 1, (status, error)
+        for node in cluster.nodes[2:]:
+            node.process.send_signal(signal.SIGSTOP)
+        for command in ("check", "preempt"):
+            status, out, error = tool(cluster, "--json", "--timeout", "1ms", command, "backup")
+            assert (status, out) in ((3, ""), (4, "")) and error.rstrip().endswith(("in time", "time to ask", "happened or not")), (status, error)
 
 
 def keys_in_the_manual():
@@ -106,6 +113,30 @@ def test_without_a_writable_home_changes_need_an_id_and_reads_do_not():
         assert tool(cluster, "check", "x", **nowhere)[0] == 1
         assert tool(cluster, "--client", "me", "preempt", "x", **nowhere)[0] == 0
         assert tool(cluster, "release", "x", DLOCK_CLIENT="me", **nowhere)[0] == 0
+        status, out, error = tool(cluster, "--json", "preempt", "x", user=65534, HOME=str(cluster.directory / "none"))
+        assert (status, out) == (2, "") and "no home directory" in error and "--client" in error, (status, error)
+        assert tool(cluster, "check", "x", user=65534, HOME=str(cluster.directory / "none"))[0] == 1
+
+
+def test_a_home_that_is_not_there_is_not_made():
+    # Nobody's home is /nonexistent for a reason, and root could make it.
+    with Cluster(followers=0) as cluster:
+        home = cluster.directory / "open" / "none"
+        home.parent.mkdir()
+        home.parent.chmod(0o777)
+        assert tool(cluster, "whoami", user=65534, HOME=str(home))[0] == 2
+        assert not home.exists()
+
+
+def test_an_id_of_another_user_is_refused():
+    with Cluster() as cluster:
+        assert tool(cluster, "preempt", "mine", user=1001)[0] == 0
+        stolen = tool(cluster, "whoami", user=1001)[1].strip()
+        for command in ("preempt", "release"):
+            status, out, error = tool(cluster, "--json", "--client", stolen, command, "mine", user=1002, server=cluster.nodes[1].address)
+            assert (status, out) == (2, "") and "another user" in error and error.count("\n") == 1, (status, error)
+        assert tool(cluster, "check", "mine")[0] == 0
+        assert tool(cluster, "--client", stolen, "release", "mine")[0] == 0
 
 
 def test_the_next_server_is_tried_when_one_is_down():
@@ -120,7 +151,8 @@ def test_another_cluster_is_refused_until_the_first_is_forgotten():
     with Cluster(followers=0) as one, Cluster(followers=0) as two:
         assert tool(one, "preempt", "x")[0] == 0
         status, _, error = tool(one, "preempt", "x", server=two.leader.address)
-        assert status in (2, 4) and "cluster" in error and error.count("\n") == 1, (status, error)
+        assert status == 4 and "forget-cluster" in error and error.count("\n") == 1, (status, error)
+        assert tool(one, "check", "x", server=f"{two.leader.address},{one.leader.address}")[0] == 0
         assert tool(one, "forget-cluster")[0] == 0
         assert tool(one, "preempt", "x", server=two.leader.address)[0] == 0
 

@@ -347,9 +347,15 @@ START_TEST(what_is_no_server_is_refused)
         }
         memset(text, 'a', sizeof(text));
         text[0] = '/';
-        text[sizeof(text) - 1] = 0;
-        ck_assert_int_eq(dlock_new(&dlock, text, error, sizeof(error)), -EINVAL);
+        for (size_t size = sizeof(text) - 1; size > 107; size -= 41) {
+                text[size] = 0;
+                ck_assert_int_eq(dlock_new(&dlock, text, error, sizeof(error)), -EINVAL);
+                ck_assert_ptr_nonnull(strstr(error, "\"/aaa"));
+                ck_assert_ptr_nonnull(strstr(error, "at most 107 bytes would be right"));
+        }
         ck_assert_int_eq(setenv("DLOCK_SERVER", "nonsense", 1), 0);
+        ck_assert_int_eq(dlock_new(&dlock, NULL, error, sizeof(error)), -EINVAL);
+        ck_assert_ptr_nonnull(strstr(error, "DLOCK_SERVER: \"nonsense\" is no server"));
         ck_assert_int_eq(dlock_new(&dlock, NULL, error, 10), -EINVAL);
         ck_assert_uint_lt(strlen(error), 10);
         ck_assert_ptr_null(dlock);
