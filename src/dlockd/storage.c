@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 
 #include "base/alloc.h"
+#include "base/cleanup.h"
 #include "base/diag.h"
 #include "base/random.h"
 #include "dlockd/daemon.h"
@@ -36,11 +37,13 @@ static bool load_record(void *context, const struct raft_record *record)
         return replica_load_record(daemon->replica, record);
 }
 
+/* The core takes for granted what every node keeps: no entry of a later term than the node's, no time that falls. */
 static bool load_entry(void *context, const struct raft_entry *entry)
 {
         struct daemon *daemon = context;
+        const struct raft *raft = replica_raft(daemon->replica);
 
-        return replica_load_entry(daemon->replica, entry);
+        return entry->term <= raft_term(raft) && entry->cluster_ms >= raft_cluster_ms(raft) && replica_load_entry(daemon->replica, entry);
 }
 
 static void replica_settings_of(const struct daemon *daemon, struct replica_settings *settings)
@@ -78,11 +81,43 @@ void daemon_make_replica(struct daemon *daemon, const struct store_content *cont
         daemon->replica = replica_new(&settings, &start);
 }
 
-/* The replica needs the base before it can take records: the store tells it first. */
-static bool load_begin(void *context, const struct store_content *content)
+static bool configuration_is_well_formed(const struct raft_base *base)
 {
-        daemon_make_replica(context, content);
-        return true;
+        _cleanup_free_ struct raft_configuration *configuration = NULL;
+
+        configuration = raft_configuration_get(base->configuration_index, base->configuration, base->configuration_size);
+        return configuration;
+}
+
+/* What every node writes together must be there together. NULL: nothing is wrong. */
+static const char *what_is_wrong(const struct store_content *content)
+{
+        const struct raft_base *base = &content->base;
+        bool member = content->identity.node != 0;
+
+        if (member == id128_is_null(content->identity.cluster))
+                return "it names a cluster without a node id, or a node id without a cluster";
+        if (!member && (content->log_last != 0 || base->index != 0 || base->configuration_size != 0))
+                return "it has a log, but says that it belongs to no cluster";
+        if (base->configuration_size == 0 && base->index != 0)
+                return "the members of the cluster are missing";
+        if (base->configuration_size != 0 && !configuration_is_well_formed(base))
+                return "the list of members is not well formed";
+        if (base->configuration_index > base->index)
+                return "the list of members is newer than the state";
+        if (base->term > content->hard.term)
+                return "its term is older than its state";
+        return NULL;
+}
+
+/* The replica needs the base before it can take records: the store tells it first. */
+static const char *load_begin(void *context, const struct store_content *content)
+{
+        const char *wrong = what_is_wrong(content);
+
+        if (!wrong)
+                daemon_make_replica(context, content);
+        return wrong;
 }
 
 int daemon_open_store(struct daemon *daemon)

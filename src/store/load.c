@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/name.h"
 #include "store/internal.h"
 
 struct load {
@@ -25,14 +27,16 @@ static int load_table(struct load *load, const struct state_table *table)
 {
         _cleanup_reset_ sqlite3_stmt *statement = database_statement(&load->database, table->list);
         struct raft_record record;
+        const char *key;
         int rc;
 
         if (!statement)
                 return sqlite3_extended_errcode(load->database.handle);
         while ((rc = sqlite3_step(statement)) == SQLITE_ROW)
                 if (!row_read_record(statement, table->table, &record) || !load->loader->record(load->loader->context, &record)) {
+                        key = column_text(statement, 0);
                         (void)snprintf(load->reason, sizeof(load->reason), "a row of the state is not what its body says: table %d, key '%.100s'",
-                                       (int)table->table, (const char *)sqlite3_column_text(statement, 0));
+                                       (int)table->table, key && name_is_clean_utf8(key, strlen(key)) ? key : "(not a text)");
                         return SQLITE_CORRUPT;
                 }
         return rc == SQLITE_DONE ? SQLITE_OK : rc;
@@ -90,6 +94,24 @@ static struct store_content content_of(const struct load *load)
         };
 }
 
+static int load_meta(struct load *load)
+{
+        struct store_content content;
+        const char *wrong;
+        int rc;
+
+        rc = row_read_meta(&load->database, &load->meta, &load->store->configuration);
+        if (rc == SQLITE_CORRUPT && sqlite3_errcode(load->database.handle) != SQLITE_CORRUPT)
+                return corrupt(load, "its meta row is not one that dlock wrote");
+        if (rc == SQLITE_OK)
+                rc = row_read_bounds(&load->database, &load->bounds);
+        if (rc != SQLITE_OK || !load->loader->begin)
+                return rc;
+        content = content_of(load);
+        wrong = load->loader->begin(load->loader->context, &content);
+        return wrong ? corrupt(load, wrong) : SQLITE_OK;
+}
+
 static int load_all(struct load *load)
 {
         int rc;
@@ -98,15 +120,7 @@ static int load_all(struct load *load)
         if (rc == SQLITE_OK)
                 rc = database_run(&load->database, STATEMENT_BEGIN_READ);
         if (rc == SQLITE_OK)
-                rc = row_read_meta(&load->database, &load->meta, &load->store->configuration);
-        if (rc == SQLITE_OK)
-                rc = row_read_bounds(&load->database, &load->bounds);
-        if (rc == SQLITE_OK) {
-                const struct store_content content = content_of(load);
-
-                if (load->loader->begin && !load->loader->begin(load->loader->context, &content))
-                        rc = corrupt(load, "the membership in it is not well formed");
-        }
+                rc = load_meta(load);
         for (size_t i = 0; rc == SQLITE_OK && i < STATE_TABLE_COUNT; i++)
                 rc = load_table(load, &state_tables[i]);
         if (rc == SQLITE_OK)

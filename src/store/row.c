@@ -85,6 +85,23 @@ static bool columns_agree(sqlite3_stmt *statement, const struct raft_entry *entr
         return !wrong;
 }
 
+/* What was bound with bind_u64 and is less than 2^63, as every number of ours is. */
+static bool column_is_a_number(sqlite3_stmt *statement, int column)
+{
+        return sqlite3_column_int64(statement, column) >= 0;
+}
+
+static const int entry_numbers[] = { 0, 1, 5, 6, 7 };
+static const int meta_numbers[] = { 2, 4, 5, 6, 7, 8, 9 };
+
+static bool columns_are_numbers(sqlite3_stmt *statement, const int *columns, size_t count)
+{
+        for (size_t i = 0; i < count; i++)
+                if (!column_is_a_number(statement, columns[i]))
+                        return false;
+        return true;
+}
+
 struct raft_entry *row_read_entry(sqlite3_stmt *statement, store_describe describe, char reason[ROW_REASON_BYTES])
 {
         _cleanup_free_ struct raft_entry *entry = NULL;
@@ -95,8 +112,12 @@ struct raft_entry *row_read_entry(sqlite3_stmt *statement, store_describe descri
         enum raft_entry_kind kind;
 
         if (!text || !kind_of_text(text, &kind)) {
-                (void)snprintf(reason, ROW_REASON_BYTES, "log row %llu: its kind '%.40s' is not known",
+                (void)snprintf(reason, ROW_REASON_BYTES, "log row %llu: its kind '%.40s' is not known: if a newer dlockd ran here, install it again",
                                (unsigned long long)index, text ? text : "");
+                return NULL;
+        }
+        if (!columns_are_numbers(statement, entry_numbers, ARRAY_SIZE(entry_numbers))) {
+                (void)snprintf(reason, ROW_REASON_BYTES, "log row %llu: a number in it is negative", (unsigned long long)index);
                 return NULL;
         }
         if (size > LIMIT_ENTRY_BYTES) {
@@ -169,7 +190,7 @@ int row_read_meta(struct database *database, struct row_meta *ret_meta, struct b
         rc = statement ? sqlite3_step(statement) : sqlite3_extended_errcode(database->handle);
         if (rc != SQLITE_ROW)
                 return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
-        if (!read_identity(statement, &meta.identity))
+        if (!read_identity(statement, &meta.identity) || !columns_are_numbers(statement, meta_numbers, ARRAY_SIZE(meta_numbers)))
                 return SQLITE_CORRUPT;
         meta.hard.term = column_u64(statement, 4);
         meta.hard.vote = column_u64(statement, 5);

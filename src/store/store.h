@@ -54,11 +54,11 @@ struct store_content {
 };
 
 /* Receives the content at open, in this order: what there is (begin may be NULL), records, then
- * entries after the base by index. Each returns false to refuse the database as corrupt. Pointers
- * are valid during the call. */
+ * entries after the base by index. Each may refuse the database as corrupt: begin by saying what is
+ * wrong with it (NULL: nothing), the others by false. Pointers are valid during the call. */
 struct store_loader {
         void *context;
-        bool (*begin)(void *context, const struct store_content *content);
+        const char *(*begin)(void *context, const struct store_content *content);
         bool (*record)(void *context, const struct raft_record *record);
         bool (*entry)(void *context, const struct raft_entry *entry);
 };

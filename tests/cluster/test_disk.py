@@ -62,6 +62,54 @@ def test_a_database_of_another_node_is_refused_untouched():
         assert_refused(first, "dlock.db", "follower-2", "follower-1")
 
 
+CONTRADICTIONS = (
+    "UPDATE meta SET term = 0",
+    "UPDATE meta SET node = 0",
+    "UPDATE meta SET cluster = NULL",
+    "UPDATE meta SET configuration = x'ffffffff'",
+    "UPDATE meta SET configuration = NULL",
+    "UPDATE meta SET configuration_index = 99999",
+    "UPDATE log SET term = term + 50 WHERE idx = (SELECT max(idx) FROM log)",
+    "UPDATE log SET cluster_ms = 0 WHERE idx = (SELECT max(idx) FROM log)",
+    "UPDATE log SET kind = 'lease' WHERE idx = (SELECT max(idx) FROM log)",
+    "UPDATE lock SET token = token + 1",
+    "UPDATE lock SET name = char(10) || name",
+    "UPDATE client SET principal = 'uid:99'",
+    "UPDATE request SET entry_index = 999999999",
+    "UPDATE address SET body = x'ff'",
+    "DELETE FROM client",
+)
+
+
+def test_a_database_that_contradicts_itself_is_refused_by_words_not_by_a_crash():
+    with Cluster(followers=0) as cluster:
+        leader = cluster.leader
+        with leader.client("alice") as alice:
+            for number in range(20):
+                assert alice.preempt(f"early/{number}").outcome == wire.YES
+        leader.stop()
+        leader.start()
+        wait_until(leader.is_ready, "it leads again")
+        time.sleep(0.1)  # cluster time passes, so that time that falls can be seen
+        with leader.client("alice") as alice:
+            for number in range(5):
+                assert alice.preempt(f"late/{number}").outcome == wire.YES
+            leader.kill()
+        keep = cluster.directory / "kept"
+        shutil.copytree(leader.data, keep)
+        for sql in CONTRADICTIONS:
+            shutil.rmtree(leader.data)
+            shutil.copytree(keep, leader.data)
+            with contextlib.closing(sqlite3.connect(leader.data / "dlock.db")) as database:
+                database.execute(sql)
+                database.commit()
+            said = len(leader.log())
+            leader.launch()
+            assert leader.wait_for_exit() == 1, sql
+            line = leader.log()[said:].strip()
+            assert "\n" not in line and "dlock.db" in line and "restore a backup" in line, (sql, line)
+
+
 def test_a_second_daemon_on_the_same_directory_is_refused():
     with Cluster(followers=0) as cluster:
         leader = cluster.leader

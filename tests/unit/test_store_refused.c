@@ -199,11 +199,30 @@ START_TEST(columns_that_differ_from_the_body_are_refused)
                 { "UPDATE log SET kind = 'noop' WHERE idx = 5", "log row 5: its body is not that of a 'noop'" },
                 { "UPDATE log SET kind = 'future' WHERE idx = 5", "log row 5: its kind 'future' is not known" },
                 { "UPDATE log SET body = x'00' WHERE idx = 5", "log row 5: its body" },
+                { "UPDATE log SET cluster_ms = -1 WHERE idx = 5", "log row 5: a number in it is negative" },
+                { "UPDATE log SET wall_ms = -1 WHERE idx = 5", "log row 5: a number in it is negative" },
                 { "UPDATE log SET body = zeroblob(70000) WHERE idx = 5", "log row 5: its body is too long" },
         };
 
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
                 assert_load_refused(cases[i][0], cases[i][1]);
+                remove_directory();
+                ck_assert_int_eq(mkdir(directory, 0700), 0);
+        }
+}
+END_TEST
+
+START_TEST(meta_row_that_no_dlock_wrote_is_refused)
+{
+        static const char *const cases[] = {
+                "node = -5", "term = -1", "vote = -1", "base_index = -1", "base_term = -1", "base_cluster_ms = -1", "configuration_index = -1",
+                "cluster = 'abc'", "incarnation = 'abc'",
+        };
+        char sql[128];
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                (void)snprintf(sql, sizeof(sql), "UPDATE meta SET %s", cases[i]);
+                assert_load_refused(sql, "its meta row is not one that dlock wrote");
                 remove_directory();
                 ck_assert_int_eq(mkdir(directory, 0700), 0);
         }
@@ -239,6 +258,9 @@ START_TEST(record_that_the_loader_refuses_is_refused)
         loaded.refuse = true;
         ck_assert_int_eq(load(store, &loaded), -EBADMSG);
         ck_assert_ptr_nonnull(strstr(error, "key 'a'"));
+        run_sql("UPDATE lock SET name = 'two' || char(10) || 'lines'");
+        ck_assert_int_eq(load(store, &loaded), -EBADMSG);
+        ck_assert_ptr_nonnull(strstr(error, "key '(not a text)'"));
         store_close(store);
 }
 END_TEST
@@ -295,6 +317,7 @@ static Suite *suite(void)
         tcase_add_test(c, truncated_file_is_refused);
         tcase_add_test(c, any_flipped_page_is_refused);
         tcase_add_test(c, columns_that_differ_from_the_body_are_refused);
+        tcase_add_test(c, meta_row_that_no_dlock_wrote_is_refused);
         tcase_add_test(c, gap_in_the_log_is_refused);
         tcase_add_test(c, log_that_does_not_reach_the_base_is_refused);
         tcase_add_test(c, base_of_another_term_than_its_entry_is_refused);
