@@ -76,8 +76,14 @@
 #define LIMIT_SESSIONS 20000
 /* Requests in flight from one connection before the node stops reading from it. */
 #define LIMIT_SESSION_REQUESTS 1024
-/* Unsent answers of one connection before it is closed as a slow reader. */
+/* Requests in flight from all of them: 64 MiB. Beyond it every connection has one. */
+#define LIMIT_REQUESTS_WAITING 65536
+/* Pages of locks written in one turn of the loop: some 3 ms. */
+#define LIMIT_PAGES_PER_TURN_BYTES (256 * 1024)
+/* Unsent answers of one connection before it is closed as a slow reader; at a quarter of it no request is taken. */
 #define LIMIT_SESSION_UNSENT_BYTES (4 * 1024 * 1024)
+/* A connection that takes nothing of what is to be sent for so long is closed. */
+#define LIMIT_STALL_MS 10000
 /* Unsent messages to one peer before its link is closed and dialled again. */
 #define LIMIT_PEER_UNSENT_BYTES (64 * 1024 * 1024)
 /* A connection that does not say hello within this time is closed. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -14,6 +15,8 @@
 #include "dlockd/notify.h"
 
 #define EXIT_USAGE 2
+/* As LimitNOFILE= in the units. */
+#define DESCRIPTORS 65536
 
 static const char usage[] =
         "Usage: dlockd [OPTION...] leader\n"
@@ -142,6 +145,17 @@ static int open_sockets(const struct config *config, struct listen_sockets *clie
         return r;
 }
 
+/* A shell gives few descriptors and allows many; every client needs one. */
+static void take_all_descriptors(void)
+{
+        struct rlimit files;
+
+        if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur >= DESCRIPTORS)
+                return;
+        files.rlim_cur = MIN(files.rlim_max, (rlim_t)DESCRIPTORS);
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+}
+
 int main(int argc, char **argv)
 {
         struct arguments arguments = { .directory = "/etc/dlock", .role = CONFIG_LEADER };
@@ -171,6 +185,7 @@ int main(int argc, char **argv)
                 return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
         }
         diag_set_level((enum diag_level)config.log_level);
+        take_all_descriptors();
         r = open_sockets(&config, &clients, &peers) < 0 ? EXIT_FAILURE : daemon_run(&config, arguments.directory, &clients, &peers);
         listen_close(&clients);
         listen_close(&peers);

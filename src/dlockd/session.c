@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/queue.h>
+#include <sys/resource.h>
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
@@ -25,13 +26,22 @@
 /* Bytes read ahead of the requests in them. */
 #define UNREAD_MAX 65536
 #define DEADLINE_DEFAULT_MS 10000
+/* No descriptor for another client: until the next attempt, and between two lines about it. */
+#define STARVED_MS 1000
+#define STARVED_SAY_MS 60000
+/* Descriptors that clients never get: links and guests, the database, snapshots on their way. */
+#define DESCRIPTORS_KEPT 512
+/* Between two looks for readers that stand still. */
+#define STALL_LOOK_MS 1000
 
 /* A request that waits for its answer. Its address is the tag the replica gives back. */
 struct waiting {
-        TAILQ_ENTRY(waiting) link;
+        TAILQ_ENTRY(waiting) link, page_link;
+        struct session *session;
         uint64_t tag;                        /* the client's */
         enum wire_type type;
         struct wire_request *request;        /* reads: what was asked; NULL for changes */
+        bool due, fresh;                     /* a list in table->pages */
 };
 
 struct session {
@@ -45,6 +55,8 @@ struct session {
         struct principal principal;
         TAILQ_HEAD(, waiting) waiting;
         size_t waiting_count;
+        size_t waiting_rows;                 /* the most that the pages asked for may have */
+        uint64_t sent_ms;                    /* when something was sent last, or all was */
         TAILQ_ENTRY(session) dirty_link, strange_link;
 };
 
@@ -61,9 +73,12 @@ struct session_table {
         struct listen_sockets sockets;
         struct slot *slots;
         uint32_t slot_count, first_free;
-        size_t count;
+        size_t count, count_max;
+        size_t waiting_count;                /* of all sessions */
+        TAILQ_HEAD(, waiting) pages;         /* due, in the order of their turn */
         TAILQ_HEAD(, session) dirty, strange;
-        uint64_t now;
+        uint64_t now, stall_look;
+        uint64_t accept_again, starved_say;  /* 0: listening */
         bool held;                           /* no request is taken now */
         bool stopped;
 };
@@ -141,10 +156,20 @@ static void reply_outcome(struct session *session, uint64_t tag, enum wire_outco
 
 /* --- life of a session --- */
 
+/* The rows of the page that is asked for; 0: not a page. */
+static size_t rows_of(const struct wire_request *request)
+{
+        return request && (request->type == WIRE_LIST || request->type == WIRE_HISTORY) ? request->limit : 0;
+}
+
 static void forget_waiting(struct session *session, struct waiting *waiting)
 {
+        if (waiting->due)
+                TAILQ_REMOVE(&session->table->pages, waiting, page_link);
         TAILQ_REMOVE(&session->waiting, waiting, link);
+        session->table->waiting_count--;
         session->waiting_count--;
+        session->waiting_rows -= rows_of(waiting->request);
         free(waiting->request);
         free(waiting);
 }
@@ -166,6 +191,16 @@ static void close_session(struct session *session)
         stream_done(&session->stream);       /* closing takes it out of the epoll set */
         table->count--;
         free(session);
+}
+
+/* One connection has one page of rows on its way, and little that it does not read; when many wait, each has one request. */
+static bool may_take(const struct session *session)
+{
+        const struct session_table *table = session->table;
+        size_t most = table->waiting_count < LIMIT_REQUESTS_WAITING ? LIMIT_SESSION_REQUESTS : 1;
+
+        return !session->closing && !session->assigning && !table->held && session->waiting_count < most &&
+               session->waiting_rows < LIMIT_PAGE_ROWS && stream_unsent(&session->stream) <= LIMIT_SESSION_UNSENT_BYTES / 4;
 }
 
 static void set_events(struct session *session)
@@ -206,6 +241,7 @@ static void add_session(struct session_table *table, int fd)
         TAILQ_INIT(&session->waiting);
         session->events = EPOLLIN;
         session->hello_by = table->now + LIMIT_HELLO_MS;
+        session->sent_ms = table->now;
         set_principal(session);
         session->id = take_slot(table, session);
         TAILQ_INSERT_TAIL(&table->strange, session, strange_link);
@@ -215,7 +251,7 @@ static void add_session(struct session_table *table, int fd)
                 close_session(session);
                 return;
         }
-        if (table->count > LIMIT_SESSIONS)
+        if (table->count > table->count_max)
                 refuse(session, WIRE_REFUSAL_BUSY, "too many connections to this node; try another");
         else if (table->stopped)
                 refuse(session, WIRE_REFUSAL_STOPPING, "this node is stopping; try another");
@@ -227,6 +263,7 @@ static struct waiting *add_waiting(struct session *session, const struct wire_re
 {
         struct waiting *waiting = alloc_zeroed(1, sizeof(*waiting));
 
+        waiting->session = session;
         waiting->tag = request->tag;
         waiting->type = request->type;
         if (keep) {
@@ -234,7 +271,9 @@ static struct waiting *add_waiting(struct session *session, const struct wire_re
                 *waiting->request = *request;
         }
         TAILQ_INSERT_TAIL(&session->waiting, waiting, link);
+        session->table->waiting_count++;
         session->waiting_count++;
+        session->waiting_rows += rows_of(waiting->request);
         return waiting;
 }
 
@@ -376,10 +415,10 @@ static void on_hello(struct session *session, const struct wire_frame *frame)
 
 /* --- the sockets --- */
 
-/* Takes the requests that are whole. */
+/* Takes the requests that are whole, as far as they may be. */
 static void take_frames(struct session *session)
 {
-        while (!session->closing && !session->table->held && !session->assigning && session->waiting_count < LIMIT_SESSION_REQUESTS) {
+        while (may_take(session)) {
                 size_t size;
                 const uint8_t *data = stream_unread(&session->stream, &size);
                 struct wire_frame frame;
@@ -408,8 +447,9 @@ static void on_session(struct session *session, uint32_t events)
 
         if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
                 r = stream_receive(&session->stream, UNREAD_MAX);
-                /* A client that is gone wants nothing any more: what it had not yet been heard to ask is dropped. */
-                if (r == 0 || (r < 0 && r != -EAGAIN)) {
+                /* A client that is gone wants nothing any more: what it had not yet been heard to ask is dropped. It is
+                 * seen to be gone also when so much of it is unread that no more is read. */
+                if (r == 0 || (r < 0 && r != -EAGAIN) || (r < 0 && events & (EPOLLHUP | EPOLLERR))) {
                         close_session(session);
                         return;
                 }
@@ -421,13 +461,33 @@ static void on_session(struct session *session, uint32_t events)
         set_events(session);
 }
 
+static void listen_for(struct session_table *table, uint32_t events)
+{
+        for (size_t i = 0; i < table->sockets.count; i++) {
+                struct epoll_event event = { .events = events, .data.u64 = i };
+
+                (void)epoll_ctl(table->epoll, EPOLL_CTL_MOD, table->sockets.fds[i], &event);
+        }
+}
+
+/* The socket stays ready: without a pause the loop would ask for ever. */
+static void pause_accepting(struct session_table *table, int reason)
+{
+        listen_for(table, 0);
+        table->accept_again = table->now + STARVED_MS;
+        if (table->now < table->starved_say)
+                return;
+        table->starved_say = table->now + STARVED_SAY_MS;
+        diag_warning("another client cannot be accepted: %s: raise LimitNOFILE, or the system's limits", strerror(reason));
+}
+
 static void on_accept(struct session_table *table, size_t at)
 {
         for (int i = 0; i < ACCEPT_BATCH; i++) {
                 int fd = listen_accept(table->sockets.fds[at]);
 
-                if (fd == -EMFILE || fd == -ENFILE)
-                        diag_warning("no file descriptors left for another client: raise LimitNOFILE");
+                if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM)
+                        pause_accepting(table, -fd);
                 if (fd < 0)
                         return;
                 add_session(table, fd);
@@ -513,13 +573,38 @@ void session_answer(struct session_table *table, const struct replica_answer *an
                 return;
         if (!waiting) {
                 answer_assigned(session, answer);
-        } else {
-                if (answer->kind == REPLICA_ANSWER_CHANGE)
-                        answer_change(session, waiting, answer);
-                else
-                        page_write_read(table->daemon, out_of(session), waiting->request, answer->outcome == REPLICA_YES);
+                return;
+        }
+        if (answer->kind == REPLICA_ANSWER_READ && waiting->type == WIRE_LIST) {
+                waiting->due = true;
+                waiting->fresh = answer->outcome == REPLICA_YES;
+                TAILQ_INSERT_TAIL(&table->pages, waiting, page_link);
+                return;
+        }
+        if (answer->kind == REPLICA_ANSWER_CHANGE)
+                answer_change(session, waiting, answer);
+        else
+                page_write_read(table->daemon, out_of(session), waiting->request, answer->outcome == REPLICA_YES);
+        forget_waiting(session, waiting);
+}
+
+/* A page may have a thousand rows and everybody may ask for one: a turn writes a few, so that no turn is long. */
+static void write_pages(struct session_table *table)
+{
+        struct waiting *waiting;
+        size_t written = 0;
+
+        while ((waiting = TAILQ_FIRST(&table->pages)) && written < LIMIT_PAGES_PER_TURN_BYTES) {
+                struct session *session = waiting->session;
+                struct bytes *out = out_of(session);
+                size_t before = out->size;
+
+                page_write_read(table->daemon, out, waiting->request, waiting->fresh);
+                written += out->size - before;
                 forget_waiting(session, waiting);
         }
+        if (waiting)
+                daemon_want_turn(table->daemon);
 }
 
 void session_history(struct session_table *table, const struct read_request *request, const struct store_event *event)
@@ -536,20 +621,52 @@ void session_history(struct session_table *table, const struct read_request *req
 
 /* --- once per turn, once per tick --- */
 
+/* False: it is at its end. */
+static bool send_some(struct session *session)
+{
+        size_t before = stream_unsent(&session->stream), after;
+
+        if (stream_send(&session->stream) < 0)
+                return false;
+        after = stream_unsent(&session->stream);
+        if (after == 0 || after < before)
+                session->sent_ms = session->table->now;
+        return after <= LIMIT_SESSION_UNSENT_BYTES && !(session->closing && after == 0);
+}
+
 void session_flush(struct session_table *table)
 {
         struct session *session;
 
+        write_pages(table);
         while ((session = TAILQ_FIRST(&table->dirty))) {
+                size_t waited = session->waiting_count;
+
                 TAILQ_REMOVE(&table->dirty, session, dirty_link);
                 session->dirty = false;
-                /* Requests that were read ahead, but not taken while too many waited. */
-                take_frames(session);
-                if (stream_send(&session->stream) < 0 || stream_unsent(&session->stream) > LIMIT_SESSION_UNSENT_BYTES ||
-                    (session->closing && stream_unsent(&session->stream) == 0))
+                if (!send_some(session)) {
                         close_session(session);
-                else
-                        set_events(session);
+                        continue;
+                }
+                /* Requests that were read ahead, but not taken while too many waited. What is answered at once is sent in this round. */
+                take_frames(session);
+                if (session->waiting_count > waited || session->assigning)
+                        daemon_want_turn(table->daemon);
+                set_events(session);
+        }
+}
+
+/* Who reads nothing of what waits for it holds memory and a descriptor. */
+static void close_stalled(struct session_table *table)
+{
+        if (table->now < table->stall_look)
+                return;
+        table->stall_look = table->now + STALL_LOOK_MS;
+        for (uint32_t i = 0; i < table->slot_count; i++) {
+                struct session *session = table->slots[i].session;
+
+                if (session && stream_unsent(&session->stream) > 0 && table->now - session->sent_ms >= LIMIT_STALL_MS)
+                        close_session(session);
         }
 }
 
@@ -558,6 +675,11 @@ void session_tick(struct session_table *table, uint64_t now)
         struct session *session, *next;
 
         table->now = now;
+        close_stalled(table);
+        if (table->accept_again != 0 && now >= table->accept_again) {
+                table->accept_again = 0;
+                listen_for(table, EPOLLIN);
+        }
         for (session = TAILQ_FIRST(&table->strange); session; session = next) {
                 next = TAILQ_NEXT(session, strange_link);
                 if (now >= session->hello_by)
@@ -598,6 +720,17 @@ size_t session_count(const struct session_table *table)
 
 /* --- life of the table --- */
 
+/* As many as the limit, or as the descriptors allow: who comes then is told so. */
+static size_t sessions_max(void)
+{
+        struct rlimit files = { .rlim_cur = 1024 };
+        size_t count;
+
+        (void)getrlimit(RLIMIT_NOFILE, &files);
+        count = (size_t)MIN(files.rlim_cur, (rlim_t)LIMIT_SESSIONS + DESCRIPTORS_KEPT);
+        return count > 2 * DESCRIPTORS_KEPT ? count - DESCRIPTORS_KEPT : count / 2;
+}
+
 int session_table_new(struct daemon *daemon, struct listen_sockets *sockets, struct session_table **ret_table)
 {
         struct session_table *table = alloc_zeroed(1, sizeof(*table));
@@ -605,6 +738,8 @@ int session_table_new(struct daemon *daemon, struct listen_sockets *sockets, str
 
         TAILQ_INIT(&table->dirty);
         TAILQ_INIT(&table->strange);
+        TAILQ_INIT(&table->pages);
+        table->count_max = sessions_max();
         table->daemon = daemon;
         table->first_free = NO_SLOT;
         table->sockets = *sockets;

@@ -1,6 +1,9 @@
 """Strangers, vandals and slow readers: the node goes on serving others."""
+import contextlib
 import os
+import pathlib
 import random
+import resource
 import socket
 import struct
 import time
@@ -110,17 +113,50 @@ def test_half_a_frame_and_then_silence_is_ended_before_the_hello_and_harmless_af
             assert slow.receive()[0] == wire.RESULT
 
 
+PAGE = wire.frame(wire.LIST, 1, struct.pack("<IQ", 10000, 0) + b"\0\0" + struct.pack("<H", 1000))
+
+
+def fill_a_page(node):
+    with node.client("alice") as alice:
+        handles = [os.urandom(16) for _ in range(1000)]
+        alice.socket.sendall(b"".join(
+            wire.frame(wire.PREEMPT, tag, wire.request_body(wire.PREEMPT, 60000, f"{tag:03}/{'x' * 200}", handle, 1))
+            for tag, handle in enumerate(handles)))
+        for _ in handles:
+            assert alice.receive()[2][0] == wire.YES
+
+
+def cpu_seconds(node):
+    fields = pathlib.Path(f"/proc/{node.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_mib(node):
+    status = pathlib.Path(f"/proc/{node.process.pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def is_over(connection):
+    try:
+        connection.setblocking(False)
+        connection.send(bytes(1))
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+    return False
+
+
 def test_a_client_that_never_reads_is_cut_off_and_delays_nobody():
-    with Cluster(followers=1) as cluster, cluster.leader.client("alice") as alice:
-        for number in range(1000):
-            assert alice.preempt(f"{number:03}/{'x' * 200}").outcome == wire.YES
+    with Cluster(followers=1) as cluster:
+        fill_a_page(cluster.leader)
+        before = memory_mib(cluster.leader)
         with cluster.leader.client("greedy") as greedy:
-            page = wire.frame(wire.LIST, 1, struct.pack("<IQ", 10000, 0) + b"\0\0" + struct.pack("<H", 1000))
             greedy.socket.settimeout(2)
             sent = 0
             try:
                 while sent < 5000:
-                    greedy.socket.sendall(page)
+                    greedy.socket.sendall(PAGE)
                     sent += 1
             except (TimeoutError, ConnectionError):
                 pass
@@ -128,6 +164,69 @@ def test_a_client_that_never_reads_is_cut_off_and_delays_nobody():
             begin = time.monotonic()
             assert_serves(cluster)
             assert time.monotonic() - begin < 5
+            assert memory_mib(cluster.leader) - before < 30
+            wait_until(lambda: is_over(greedy.socket), "the connection that takes nothing is closed")
+
+
+def test_pages_asked_for_all_at_once_are_answered_and_delay_nobody():
+    with Cluster(followers=0) as cluster:
+        fill_a_page(cluster.leader)
+        before = memory_mib(cluster.leader)
+        greedy = [cluster.leader.client(f"greedy-{number}") for number in range(10)]
+        with cluster.leader.client("other") as other:
+            for each in greedy:
+                each.socket.sendall(PAGE * 100)
+            for _ in range(20):
+                begin = time.monotonic()
+                assert other.preempt(f"other/{os.urandom(4).hex()}").outcome == wire.YES
+                assert time.monotonic() - begin < 2
+        assert memory_mib(cluster.leader) - before < 100
+        for each in greedy:
+            for _ in range(100):
+                kind, _, body = each.receive()
+                assert kind == wire.ROWS and body[0] == wire.YES
+            each.close()
+
+
+def test_a_client_that_leaves_with_much_unread_keeps_no_node_busy():
+    with Cluster(followers=0) as cluster:
+        waits = wire.frame(wire.CHECK, 1, wire.request_body(wire.CHECK, 3600000, "x" * 200, min_index=1 << 40))
+        leaver = wire.connect(cluster.leader.address)
+        leaver.sendall(GREETING)
+        leaver.settimeout(1)
+        with contextlib.suppress(TimeoutError):
+            leaver.sendall(waits * 8000)
+        assert_serves(cluster)
+        leaver.close()
+        assert_serves(cluster)
+        before = cpu_seconds(cluster.leader)
+        time.sleep(2)  # the time measured, not a wait
+        assert cpu_seconds(cluster.leader) - before < 1
+
+
+def test_a_node_without_descriptors_says_so_once_and_serves_whom_it_has():
+    with Cluster(followers=1) as cluster:
+        leader = cluster.leader
+        leader.stop()
+        leader.preexec = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+        leader.start()
+        wait_until(leader.is_ready, "it leads again")
+        with leader.client("early") as early:
+            said, crowd = len(leader.log()), []
+            for _ in range(300):
+                crowd.append(socket.socket(socket.AF_UNIX))
+                crowd[-1].setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    crowd[-1].connect(leader.address)
+            before = cpu_seconds(leader)
+            for number in range(20):
+                assert early.preempt(f"early/{number}").outcome == wire.YES
+                time.sleep(0.1)  # the time measured, not a wait
+            assert cpu_seconds(leader) - before < 1
+            assert leader.log()[said:].count("cannot be accepted") == 1, leader.log()[said:][:2000]
+            for each in crowd:
+                each.close()
+        assert_serves(cluster)
 
 
 def test_random_bytes_after_a_good_hello_never_stop_a_node():
