@@ -96,7 +96,10 @@ purity: $(foreach room,$(ROOMS),$(BUILD)/lib/$(room).a)
 .PHONY: units
 units: $(BUILD)/dlockd $(BUILD)/dlock-generator
 	@BUILD=$(BUILD) tests/units.sh
-check: purity units
+.PHONY: manual
+manual: $(BUILD)/dlockd $(BUILD)/dlockctl $(BUILD)/libdlock.so.0 $(BUILD)/install/libdlock.pc
+	@BUILD=$(BUILD) CC='$(CC)' tests/manual.sh
+check: purity units manual
 endif
 
 # The judge of histories, which the tests below rely on.

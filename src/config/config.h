@@ -38,7 +38,7 @@ struct config {
         bool allow_insecure;                         /* allow_insecure: default no; non-loopback TCP in clients, peers and join is refused without it */
         /* [peer] */
         bool has_advertise;
-        struct address advertise;                    /* advertise: default none (the local address of the connection that joins) */
+        struct address advertise;                    /* advertise: default none (peers, or for 0.0.0.0 and [::] the local address of its connections) */
         /* [cluster] */
         struct config_addresses join;                /* join: default for a follower 127.0.0.1:7402; for the leader none */
         bool bootstrap_now;                          /* bootstrap = auto|now, default auto (wait 3 s for peers); leader only */

@@ -29,7 +29,7 @@ const struct config_key config_keys[] = {
         { "listen", "allow_insecure", "Whether this node talks unencrypted TCP beyond this host, where anyone on the way can read and forge", BOTH("no"), &config_kind_flag,
           MEMBER_OF(allow_insecure), .words = words_insecure },
 
-        { "peer", "advertise", "Where the other nodes are told to find this one; none: the local address of its connection to them", BOTH("none"), &config_kind_advertise,
+        { "peer", "advertise", "Where the other nodes are told to find this one; none: the address in peers, or when that is 0.0.0.0 or [::] the local one of its connections", BOTH("none"), &config_kind_advertise,
           MEMBER_OF(advertise), .port = PORT_PEERS, .expands = true, .needs_restart = true },
 
         { "cluster", "join", "Members to ask for admission, any of them, at the first start", { "none", "127.0.0.1:7402" }, &config_kind_addresses,
