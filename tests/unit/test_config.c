@@ -166,12 +166,48 @@ END_TEST
 START_TEST(bytes_that_a_library_would_misread_are_refused)
 {
         static const char zero[] = "[node]\nname = a\0b\n";
-        char longest[3000];
+        char text[3000];
 
         write_file("leader.ini", zero, sizeof(zero) - 1);
         ck_assert_int_eq(config_load(directory, CONFIG_LEADER, 0, &config, error), -EINVAL);
-        (void)snprintf(longest, sizeof(longest), "[node]\nname = %02800d\n", 1);
-        assert_refused(longest, 2, "");
+        assert_refused("[node]\nname = a ; b\n", 2, "comment");
+        assert_refused("[node]\nname = ; b\n", 2, "comment");
+        assert_refused("[node]\nname: a\n", 2, "key = value");
+        assert_refused("[node]\nname = a\n b\n", 3, "indented");
+        assert_refused("[node]\nname = a\n  directory = /b\n", 3, "indented");
+        assert_refused("[node]\nname = a\x01\n", 2, "control");
+        assert_refused("[node]\n; \xff\n", 2, "UTF-8");
+        assert_refused("[node]\nname = a\n[]\n", 3, "without a name");
+        assert_refused("[node] name = a\n", 1, "text after");
+        assert_refused("[node]\nname = a\n\n[nodes]\n; nothing\n", 4, "unknown section [nodes]");
+        (void)snprintf(text, sizeof(text), "[node]\nname = %02800d\n", 1);
+        assert_refused(text, 2, "longer than 199");
+}
+END_TEST
+
+START_TEST(lines_and_names_that_a_library_would_cut_are_refused)
+{
+        char text[1000];
+
+        /* 199 bytes with the key, then 200. */
+        (void)snprintf(text, sizeof(text), "[node]\ndirectory = /%0186d\nname = x\n", 1);
+        ck_assert_msg(load_leader(text) == 0, "%s", error);
+        ck_assert_uint_eq(strlen(config.directory), 187);
+        ck_assert_str_eq(config.name, "x");
+        (void)snprintf(text, sizeof(text), "[node]\ndirectory = /%0187d\nname = x\n", 1);
+        assert_refused(text, 2, "longer than 199");
+        (void)snprintf(text, sizeof(text), "[node]\n;%0198d\r\nname = x\n", 1);
+        ck_assert_msg(load_leader(text) == 0, "%s", error);
+        /* What is cut off must not be read as a line of its own either. */
+        (void)snprintf(text, sizeof(text), "[node]\n;%0198dname = x\n", 1);
+        assert_refused(text, 2, "longer than 199");
+
+        (void)snprintf(text, sizeof(text), "[%050d]\n", 1);
+        assert_refused(text, 1, "longer than 49");
+        (void)snprintf(text, sizeof(text), "[node]\n%050d = x\n", 1);
+        assert_refused(text, 2, "longer than 49");
+        (void)snprintf(text, sizeof(text), "[node]\n%049d = x\n", 1);
+        assert_refused(text, 2, "unknown key");
 }
 END_TEST
 
@@ -282,6 +318,7 @@ static Suite *suite(void)
         tcase_add_test(c, values_beyond_their_bounds_are_refused);
         tcase_add_test(c, what_no_key_is_called_is_refused);
         tcase_add_test(c, bytes_that_a_library_would_misread_are_refused);
+        tcase_add_test(c, lines_and_names_that_a_library_would_cut_are_refused);
         tcase_add_test(c, tcp_beyond_the_host_must_be_admitted);
         tcase_add_test(c, heartbeat_is_at_most_a_third_of_the_timeout);
         tcase_add_test(c, comments_spaces_and_a_missing_last_newline_are_fine);
