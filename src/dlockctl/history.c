@@ -7,9 +7,13 @@ static void print_event(const struct dlock_event *event)
         char when[48];
 
         (void)printf("%10" PRIu64 "  %s  ", event->index, tool_time(event->wall_ms, when));
-        tool_print_column(event->kind, 13);
-        (void)printf("  ");
-        tool_print_column(event->lock, *event->client ? 32 : 0);
+        if (!*event->lock && !*event->client) {
+                tool_print(stdout, event->kind);
+        } else {
+                tool_print_column(event->kind, 13);
+                (void)printf("  ");
+                tool_print_column(event->lock, *event->client ? 32 : 0);
+        }
         if (*event->client) {
                 (void)printf("  ");
                 tool_print(stdout, event->client);

@@ -52,6 +52,8 @@ static int read_operands(int argc, char **argv, struct arguments *arguments)
 
         if (argc == 1 && strcmp(argv[0], "leader") == 0)
                 return -1;
+        if (argc > 1 && argv[argc - 1][0] == '-')
+                return misused("options come before the node: [OPTION...] leader, or [OPTION...] follower N");
         if (argc != 2 || strcmp(argv[0], "follower") != 0)
                 return misused("say which node to run: leader, or follower N");
         if (!parse_u64(argv[1], &instance) || instance < 1 || instance > CONFIG_INSTANCE_MAX)

@@ -1,0 +1,72 @@
+"""Settings as an administrator meets them: checked before a start, refused with file and line, applied at a start."""
+import subprocess
+
+from nodes import DLOCKD, Cluster, wait_until
+
+
+def dlockd(node, *arguments):
+    done = subprocess.run([DLOCKD, "--config-dir", node.config, *arguments], capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_check_config_prints_what_would_be_used_and_starts_nothing():
+    cluster = Cluster(followers=1)
+    for node in cluster.nodes:
+        status, first, error = dlockd(node, "--check-config", *node.arguments)
+        assert (status, error) == (0, "") and f"directory = {node.data}" in first, (status, error)
+        assert list(node.data.iterdir()) == []
+        next(node.config.glob("*.ini")).write_text(first)
+        assert dlockd(node, "--check-config", *node.arguments) == (0, first, "")
+    cluster.__exit__(None)
+
+
+def test_a_bad_file_is_refused_by_the_check_and_by_the_start_with_file_and_line():
+    cluster = Cluster(followers=0)
+    leader, file = cluster.leader, cluster.leader.config / "leader.ini"
+    good = file.read_text()
+    lines = good.count("\n")
+    for bad, words in (("max_voters = 10\n", "1 to 9"), ("nonsense = 1\n", "unknown key"), ("[nonsense]\n", "unknown section"),
+                       ("  max_voters = 3\n", "indented"), ("bootstrap = now\n", "already set"), ("bootstrap\n", "key = value"),
+                       ("[listen]\n[listen]\n[election]\ntimeout = 1\nheartbeat = 1s\n", "a third")):
+        file.write_text(good + bad)
+        line = lines + bad.count("\n")
+        for arguments in (["--check-config", "leader"], ["leader"]):
+            status, out, error = dlockd(leader, *arguments)
+            assert (status, out) == (2, ""), (bad, status, out, error)
+            assert f"{file}:{line}: " in error and words in error and "would be accepted" in error and error.count("\n") == 1, (bad, error)
+        assert list(leader.data.iterdir()) == []
+    cluster.__exit__(None)
+
+
+def test_wrong_usage_of_the_daemon_is_one_line():
+    cluster = Cluster(followers=0)
+    for arguments in ([], ["leader", "follower"], ["follower"], ["follower", "0"], ["follower", "251"], ["follower", "x"], ["leader", "--check-config"],
+                      ["--nonsense", "leader"]):
+        status, out, error = dlockd(cluster.leader, *arguments)
+        assert (status, out) == (2, "") and error.count("\n") == 1, (arguments, status, out, error)
+    assert "before" in dlockd(cluster.leader, "leader", "--check-config")[2]
+    cluster.__exit__(None)
+
+
+def test_a_node_that_moved_is_found_at_its_new_address_and_no_vote_changes():
+    with Cluster() as cluster:
+        leader, follower, _ = cluster.nodes
+
+        def rows(kind):
+            return leader.sql(f"SELECT idx, body FROM log WHERE kind = '{kind}'")
+        addresses, configurations = len(rows("address")), rows("configuration")
+        # An address that is as it was is not written again.
+        follower.stop()
+        follower.start()
+        cluster.wait_until_equal()
+        assert len(rows("address")) == addresses and rows("configuration") == configurations
+        for number, (peer, settings) in enumerate((("127.77.9.1", ""), ("127.77.9.1", "[peer]\nadvertise = localhost:{port}\n")), 1):
+            follower.stop()
+            follower.peer = f"{peer}:{follower.peer_port}"
+            follower.configure([leader.peer], settings.format(port=follower.peer_port))
+            follower.start()
+            wait_until(lambda: len(rows("address")) == addresses + number, "the new address is in the log\n" + leader.log()[-2000:])
+            told = f"localhost:{follower.peer_port}" if settings else follower.peer
+            assert told.encode() in rows("address")[-1][1], rows("address")[-1]
+        assert rows("configuration") == configurations
+        assert leader.status()["voters"] == 3
