@@ -105,6 +105,24 @@ def test_the_client_id_is_made_once_per_user_and_kept():
         assert kept[1] != first[1]
 
 
+def test_machines_that_share_a_home_have_an_id_each():
+    # Machines are told apart by /etc/machine-id; a bare chroot, which has none, cannot play two.
+    if not pathlib.Path("/etc/machine-id").exists():
+        return
+    cluster = Cluster(followers=0)
+
+    def whoami(machine):
+        (cluster.directory / "machine-id").write_text(machine)
+        done = subprocess.run(["unshare", "--mount", "sh", "-c", f"mount --bind {cluster.directory}/machine-id /etc/machine-id && exec {DLOCKCTL} whoami"],
+                              capture_output=True, text=True, timeout=30, env=variables_of(cluster, cluster.directory))
+        assert done.returncode == 0 and len(done.stdout) == 37, done
+        return done.stdout
+    first, second, bare = whoami("1" * 32 + "\n"), whoami("2" * 32 + "\n"), whoami("")
+    assert len({first, second, bare}) == 3
+    assert (first, second, bare) == (whoami("1" * 32 + "\n"), whoami("2" * 32 + "\n"), whoami(""))
+    cluster.__exit__(None)
+
+
 def test_without_a_writable_home_changes_need_an_id_and_reads_do_not():
     with Cluster(followers=0) as cluster:
         nowhere = {"HOME": "/proc/nowhere", "XDG_STATE_HOME": "/proc/nowhere"}
