@@ -122,12 +122,22 @@ $(BUILD)/tests/disk.so: tests/cluster/disk.c
 cluster: $(BUILD)/dlockd $(BUILD)/dlockctl $(FAULTS)
 	BUILD=$(BUILD) python3 tests/cluster/run.py $(WORDS)
 
+# Faults for SOAK_SECONDS. SEED=n repeats the schedules; tests/cluster/trial.py repeats one of them.
+.PHONY: soak failover
+SOAK_SECONDS ?= 3600
+soak: $(BUILD)/dlockd $(FAULTS)
+	BUILD=$(BUILD) SOAK_SECONDS=$(SOAK_SECONDS) SEED=$(SEED) python3 tests/cluster/soak.py
+
+# From a fault to the next granted lock, TRIALS of each; and FULL_LOAD_SECONDS without an election.
+failover: $(BUILD)/dlockd $(BUILD)/dlockctl $(FAULTS)
+	BUILD=$(BUILD) python3 tests/cluster/failover.py
+
 # The threads are those of the store; the daemon runs a part of its tests under TSan because that is slow.
 ASAN := SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' CFLAGS='-O1 -g -fno-omit-frame-pointer'
 TSAN := SANITIZE=-fsanitize=thread CFLAGS='-O1 -g'
 sanitize:
 	$(MAKE) BUILD=$(BUILD)/asan $(ASAN) unit replay sim
-	PATIENCE=90 $(MAKE) BUILD=$(BUILD)/asan $(ASAN) cluster
+	PATIENCE=90 NEMESIS_SECONDS=90 $(MAKE) BUILD=$(BUILD)/asan $(ASAN) cluster
 	$(MAKE) BUILD=$(BUILD)/tsan $(TSAN) UNIT_TESTS='$(STORE_TESTS)' unit
 	PATIENCE=90 $(MAKE) BUILD=$(BUILD)/tsan $(TSAN) cluster WORDS='200_clients rules 30_kills_of_followers'
 

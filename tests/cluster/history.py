@@ -199,7 +199,7 @@ class Judge:
 
     def state(self, lock, index):
         """(owner, token) as of an index."""
-        states = self.states[lock]
+        states = self.states.get(lock, [])
         at = bisect.bisect_right(states, index, key=lambda state: state[0])
         return states[at - 1][1:] if at else ("", 0)
 

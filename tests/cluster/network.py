@@ -64,5 +64,29 @@ class Network:
         """All links of a host."""
         return self.between([number], self.numbers)
 
+    def everywhere(self):
+        return list(itertools.permutations(self.numbers, 2))
+
+    def begin(self, key, pairs, **how):
+        """A fault that lasts until end(key). Where several meet, the worst of each counts."""
+        self.faults[key] = (set(pairs), how)
+        self.renew(self.faults[key][0])
+
+    def end(self, key):
+        pairs, _ = self.faults.pop(key)
+        self.renew(pairs)
+
+    def renew(self, pairs):
+        alike = {}
+        for pair in sorted(pairs):
+            how = {}
+            for others, fault in self.faults.values():
+                if pair in others:
+                    how = {word: max(how.get(word, 0), fault.get(word, 0)) for word in (*how, *fault)}
+            alike.setdefault(tuple(sorted(how.items())), []).append(pair)
+        for how, some in alike.items():
+            self.set_links(some, **dict(how))
+
     def heal(self):
-        self.set_links(itertools.permutations(self.numbers, 2))
+        self.faults.clear()
+        self.set_links(self.everywhere())

@@ -29,7 +29,7 @@ def wait_until(event, what, bound=PATIENCE):
         value = event()
         if value:
             return value
-        assert time.monotonic() < end, f"waited {bound:.0f} s in vain for: {what}"
+        assert time.monotonic() < end, f"waited {bound:.0f} s in vain for: {what() if callable(what) else what}"
         time.sleep(0.02)
 
 
@@ -46,13 +46,16 @@ def free_ports(count):
 class Node:
     """name: "leader" or "follower-N"."""
 
-    def __init__(self, directory, name, join, settings=""):
+    def __init__(self, directory, name, join, settings="", host=None):
+        """host: its own address on a network of ours; None: this host's loopback."""
         self.name, self.directory = name, directory
         self.arguments = ["leader"] if name == "leader" else ["follower", name.split("-")[1]]
-        self.client_port, self.peer_port = free_ports(2)
+        self.client_port, self.peer_port = (7401, 7402) if host else free_ports(2)
         self.address = str(directory / f"{name}.sock")
-        self.tcp = f"127.0.0.1:{self.client_port}"
-        self.peer = f"127.0.0.1:{self.peer_port}"
+        self.tcp = f"{host or '127.0.0.1'}:{self.client_port}"
+        self.peer = f"{host or '127.0.0.1'}:{self.peer_port}"
+        self.listen = "allow_insecure = yes\n" if host else ""
+        self.prefix = []
         self.data, self.config = directory / name, directory / f"{name}.etc"
         self.log_path = directory / f"{name}.log"
         self.process = None
@@ -66,14 +69,14 @@ class Node:
         file = self.config / ("leader.ini" if self.name == "leader" else "follower.ini")
         cluster = "bootstrap = now\n" if self.name == "leader" and not join else f"join = {', '.join(join)}\n"
         file.write_text(
-            f"[node]\ndirectory = {self.data}\n[listen]\nclients = {self.address}, {self.tcp}\npeers = {self.peer}\n"
+            f"[node]\ndirectory = {self.data}\n[listen]\nclients = {self.address}, {self.tcp}\npeers = {self.peer}\n{self.listen}"
             f"[cluster]\n{cluster}{settings}"
         )
 
     def launch(self):
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [DLOCKD, "--config-dir", self.config, *self.arguments],
+                [*self.prefix, DLOCKD, "--config-dir", self.config, *self.arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment, preexec_fn=self.preexec,
             )
 

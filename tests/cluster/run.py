@@ -17,9 +17,10 @@ def tests(words):
                 yield f"{file.stem[5:]}: {name[5:].replace('_', ' ')}", function
 
 
-def main():
+def run_all(title, functions):
+    """Each (name, function), and a line on each. The exit status."""
     passed = failed = 0
-    for name, function in tests(sys.argv[1:]):
+    for name, function in functions:
         begin = time.monotonic()
         try:
             function()
@@ -28,8 +29,12 @@ def main():
         except Exception:
             failed += 1
             print(f"FAIL  {name}\n{traceback.format_exc()}", flush=True)
-    print(f"cluster: {passed} passed, {failed} failed")
+    print(f"{title}: {passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
+
+
+def main():
+    return run_all("cluster", tests(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,165 @@
+"""Clients that write down what they ask and what they are told. They do as libdlock does: whoever gets no answer, or "unknown",
+asks another node the same under the same request id, until the patience ends; then it is unknown for good."""
+import os
+import random
+import threading
+import time
+
+import wire
+from history import CHECK, NO, PREEMPT, RELEASE, UNKNOWN, YES, Operation
+
+KINDS = {PREEMPT: wire.PREEMPT, RELEASE: wire.RELEASE}
+# Of most clients, and of the others, who learn what "unknown" is.
+PATIENCE_S, LITTLE_PATIENCE_S = 15, 0.3
+
+
+class Client(threading.Thread):
+    """servers: [(name, address)], where the first is asked first."""
+
+    def __init__(self, name, servers, network, dice):
+        super().__init__(daemon=True)
+        self.name, self.servers, self.network, self.dice = name, servers, network, dice
+        self.patience_s = LITTLE_PATIENCE_S if dice.random() < 0.3 else PATIENCE_S
+        self.connection, self.server = None, 0
+        self.handle, self.seq = os.urandom(16), 0
+        self.min_index = 0
+        self.operations = []
+        self.error = None
+
+    # --- the conversation ---
+
+    def leave(self):
+        """For the next server."""
+        if self.connection:
+            self.connection.close()
+            self.connection = None
+        self.server = (self.server + 1) % len(self.servers)
+
+    def attempt(self, operation, deadline):
+        """One question to one server: its answer, or None."""
+        name, address = self.servers[self.server]
+        patience = min(self.dice.uniform(1, 3), max(0.05, deadline - time.monotonic()))
+        try:
+            if not self.connection:
+                self.connection = wire.Connection(address, self.name, timeout=1)
+            self.connection.socket.settimeout(patience + 0.5)
+            if operation.kind == CHECK:
+                return self.connection.check(operation.lock, operation.min_index, deadline_ms=int(patience * 1000))
+            return self.connection.change(KINDS[operation.kind], operation.lock, operation.handle, operation.seq, deadline_ms=int(patience * 1000))
+        except (OSError, wire.Closed, wire.Refused) as error:
+            operation.tries.append(f"{name}: {type(error).__name__}")
+            return None
+
+    def ask(self, kind, lock):
+        operation = Operation(self.name, kind, lock, time.monotonic_ns(), min_index=self.min_index)
+        if kind != CHECK:
+            self.seq += 1
+            operation.handle, operation.seq = self.handle, self.seq
+        self.operations.append(operation)
+        deadline = time.monotonic() + self.patience_s
+        while time.monotonic() < deadline:
+            result = self.attempt(operation, deadline)
+            if result and result.outcome in (wire.YES, wire.NO):
+                self.take(operation, result)
+                break
+            assert not result or result.outcome == wire.UNKNOWN, f"{self.name} asks to {kind} {lock}: {result}"
+            if result:
+                operation.tries.append(f"{self.servers[self.server][0]}: unknown, {result.reason}")
+            self.leave()
+            if len(operation.tries) % len(self.servers) == 0:
+                time.sleep(0.025)
+        # Nodes know a handle by its last accepted request.
+        if kind != CHECK and operation.outcome != YES:
+            self.handle, self.seq = os.urandom(16), 0
+        return operation
+
+    def take(self, operation, result):
+        operation.end = time.monotonic_ns()
+        operation.token, operation.index, operation.owner = result.token, result.index, result.owner
+        operation.outcome = YES if result.outcome == wire.YES else NO
+        self.min_index = max(self.min_index, result.index)
+
+    # --- the life ---
+
+    def run(self):
+        try:
+            self.network.enter()
+            self.live()
+        except Exception as error:
+            self.error = error
+        finally:
+            if self.connection:
+                self.connection.close()
+
+    def live(self):
+        raise NotImplementedError
+
+
+class Worker(Client):
+    """Wants a few locks that others want too, keeps them for a moment, looks, and lets go."""
+
+    def __init__(self, number, servers, network, dice, locks, until):
+        super().__init__(f"client-{number}", servers, network, dice)
+        self.locks, self.until = locks, until
+
+    def live(self):
+        while not self.until.is_set():
+            if self.dice.random() < 0.03:
+                self.leave()
+            self.cycle(self.dice.choice(self.locks))
+            self.until.wait(self.dice.uniform(0, 0.02))
+
+    def cycle(self, lock):
+        got = self.ask(PREEMPT, lock)
+        if got.outcome == NO:
+            # Its own, by a request that was unknown: it lets go. Or one of others, which may refuse it too.
+            if got.owner == self.name or self.dice.random() < 0.05:
+                self.ask(RELEASE, lock)
+            else:
+                self.ask(CHECK, lock)
+            return
+        if got.outcome == YES:
+            self.until.wait(self.dice.uniform(0, 0.02))
+            if self.dice.random() < 0.3:
+                if self.dice.random() < 0.3:
+                    self.leave()
+                self.ask(CHECK, lock)
+        self.ask(RELEASE, lock)
+
+
+class Load:
+    """workers of them through these servers, each begins with another."""
+
+    def __init__(self, network, servers, workers, locks, seed):
+        self.until = threading.Event()
+        self.clients = [
+            Worker(number, servers[number % len(servers) :] + servers[: number % len(servers)], network, random.Random(f"{seed}/{number}"), locks, self.until)
+            for number in range(workers)
+        ]
+        for client in self.clients:
+            client.start()
+
+    def operations(self):
+        return [operation for client in self.clients for operation in list(client.operations)]
+
+    def counts(self):
+        counts = {YES: 0, NO: 0, UNKNOWN: 0}
+        for operation in self.operations():
+            counts[operation.outcome] += 1
+        return counts
+
+    def accepted(self):
+        return self.counts()[YES]
+
+    def raise_errors(self):
+        for client in self.clients:
+            if client.error:
+                raise client.error
+
+    def stop(self):
+        self.until.set()
+        for client in self.clients:
+            client.join(3 * PATIENCE_S)
+            assert not client.is_alive(), f"{client.name} hangs"
+        self.raise_errors()
+        return self.operations()
