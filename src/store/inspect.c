@@ -54,14 +54,18 @@ static int check_header(const char *path, char error[512])
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         char magic[sizeof(MAGIC)];
         struct stat status;
+        ssize_t size;
 
         if (fd < 0)
                 return refuse(error, -errno, "%.300s cannot be opened: %s", path, strerrordesc_np(errno));
         if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
                 return refuse_not_a_database(error, path);
         if (fsync(fd) < 0)
-                return refuse(error, -errno, "%.300s cannot be synced: %s", path, strerrordesc_np(errno));
-        if (pread(fd, magic, sizeof(magic), 0) != sizeof(magic) || memcmp(magic, MAGIC, sizeof(magic)) != 0)
+                return refuse(error, -errno, "%.300s cannot be synced: %s: check the disk", path, strerrordesc_np(errno));
+        size = pread(fd, magic, sizeof(magic), 0);
+        if (size < 0)
+                return refuse(error, -errno, "%.300s cannot be read: %s: check the disk", path, strerrordesc_np(errno));
+        if (size != sizeof(magic) || memcmp(magic, MAGIC, sizeof(magic)) != 0)
                 return refuse_not_a_database(error, path);
         return 0;
 }
@@ -102,21 +106,24 @@ static int check_version(struct database *database, const char *path, int *ret_v
 
 static int check_pages(struct database *database, const char *path, char error[512])
 {
+        static const char heading[] = "*** in database main ***\n";
         sqlite3_stmt *statement = NULL;
-        char words[256] = "";
+        char text[256] = "", *words = text;
         int rc;
 
         rc = sqlite3_prepare_v2(database->handle, "PRAGMA quick_check(1)", -1, &statement, NULL);
         if (rc == SQLITE_OK)
                 rc = sqlite3_step(statement);
         if (rc == SQLITE_ROW)
-                (void)snprintf(words, sizeof(words), "%s", (const char *)sqlite3_column_text(statement, 0));
+                (void)snprintf(text, sizeof(text), "%s", (const char *)sqlite3_column_text(statement, 0));
         else
-                (void)database_explain(database, words, sizeof(words));
+                (void)database_explain(database, text, sizeof(text));
         (void)sqlite3_finalize(statement);
-        if (strcmp(words, "ok") == 0)
+        if (strcmp(text, "ok") == 0)
                 return 0;
-        /* Its words come in lines; one is enough. */
+        /* Its words come in lines; the first that says something is enough. */
+        if (strncmp(text, heading, strlen(heading)) == 0)
+                words += strlen(heading);
         words[strcspn(words, "\n")] = 0;
         return refuse_damaged(error, path, words);
 }

@@ -135,7 +135,10 @@ int store_load(struct store *store, const struct store_loader *loader, struct st
         int rc;
 
         rc = load_all(&load);
-        if (rc != SQLITE_OK)
+        if ((rc & 0xff) == SQLITE_IOERR)
+                (void)snprintf(error, 512, "%.150s cannot be read: %s: check the disk and start the node again", store->path,
+                               database_explain(&load.database, words, sizeof(words)));
+        else if (rc != SQLITE_OK)
                 (void)snprintf(error, 512, "%.150s cannot be loaded: %s; restore a backup, or move it away and let this node"
                                " join again as a new one", store->path,
                                *load.reason ? load.reason : database_explain(&load.database, words, sizeof(words)));

@@ -104,7 +104,7 @@ static int open_database(struct store *store, const char *node_name, char error[
                 return r;
         /* The name of the file is to be as durable as the file. */
         if (fsync(store->directory_fd) < 0) {
-                (void)snprintf(error, 512, "%.300s cannot be synced: %s", store->directory, strerrordesc_np(errno));
+                (void)snprintf(error, 512, "%.300s cannot be synced: %s: check the disk", store->directory, strerrordesc_np(errno));
                 return -EIO;
         }
         return writer_open(store, version, error);
