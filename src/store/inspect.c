@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "store/schema.h"
+#include "store/wal.h"
 
 #define MAGIC "SQLite format 3"
 
@@ -68,6 +69,25 @@ static int check_header(const char *path, char error[512])
         if (size != sizeof(magic) || memcmp(magic, MAGIC, sizeof(magic)) != 0)
                 return refuse_not_a_database(error, path);
         return 0;
+}
+
+/* Before SQLite sees it: what it would take for the end may be damage. */
+static int check_wal(const char *path, char error[512])
+{
+        _cleanup_free_ char *side = NULL;
+        _cleanup_close_ int fd = -1;
+        uint64_t frame = 0;
+        int r;
+
+        if (asprintf(&side, "%s-wal", path) < 0)
+                return refuse(error, -ENOMEM, "out of memory");
+        fd = open(side, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        r = fd < 0 ? -errno : wal_check(fd, &frame);
+        if (r == -EBADMSG)
+                return refuse(error, r, "%.180s is damaged at frame %llu, and changes that were acknowledged come after it; it was left as it is:"
+                              " restore a backup, or move it and the database away and let this node join again as a new one",
+                              side, (unsigned long long)frame);
+        return r < 0 ? refuse(error, r, "%.300s cannot be read: %s: check the disk", side, strerrordesc_np(-r)) : 0;
 }
 
 static int read_number(struct database *database, const char *sql, int *ret_value)
@@ -178,6 +198,9 @@ int inspect_database(const char *path, const char *node_name, int *ret_version, 
         if (journal)
                 return refuse(error, -EBADMSG, "%.180s has a -journal beside it, left by another program that was interrupted;"
                               " nothing was changed: open it once with sqlite3 to roll that back", path);
+        r = wal ? check_wal(path, error) : 0;
+        if (r < 0)
+                return r;
         r = database_open_look(&database, path, wal) == SQLITE_OK ? 0 : refuse_damaged(error, path, "it cannot be opened");
         if (r == 0)
                 r = check_content(&database, path, node_name, ret_version, error);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -20,6 +21,7 @@
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "store/store.h"
+#include "store/wal.h"
 
 #define NODE "alpha"
 #include "store_kit.h"
@@ -262,6 +264,73 @@ START_TEST(entry_that_describe_does_not_know_stops_the_node)
 }
 END_TEST
 
+#define SECTOR_BYTES 512
+
+static struct bytes read_wal(void)
+{
+        char path[128];
+        struct stat status;
+        struct bytes wal = {};
+        _cleanup_close_ int fd = open(path_of("dlock.db-wal", path), O_RDONLY | O_CLOEXEC);
+
+        ck_assert_int_eq(fstat(fd, &status), 0);
+        ck_assert_int_eq(pread(fd, bytes_reserve(&wal, (size_t)status.st_size), (size_t)status.st_size, 0), status.st_size);
+        wal.size = (size_t)status.st_size;
+        return wal;
+}
+
+/* The disk had some sectors of what was written since the last sync, and of others what was there before, or nothing. */
+static void cut_power_between(const struct bytes *before, const struct bytes *after, unsigned *dice)
+{
+        _cleanup_close_ int fd = memfd_create("wal", MFD_CLOEXEC);
+        uint64_t frame = 0;
+
+        ck_assert_int_eq(pwrite(fd, after->data, after->size, 0), (ssize_t)after->size);
+        for (size_t at = SECTOR_BYTES; at < after->size; at += SECTOR_BYTES) {
+                size_t size = MIN(after->size - at, (size_t)SECTOR_BYTES);
+                uint8_t old[SECTOR_BYTES] = { 0 };
+
+                if (at < before->size)
+                        memcpy(old, before->data + at, MIN(before->size - at, size));
+
+                if (memcmp(old, after->data + at, size) != 0 && rand_r(dice) % 3 == 0)
+                        ck_assert_int_eq(pwrite(fd, old, size, (off_t)at), (ssize_t)size);
+        }
+        ck_assert_msg(wal_check(fd, &frame) == 0, "taken for damage at frame %llu of a WAL of %zu bytes that had %zu", (unsigned long long)frame, after->size, before->size);
+}
+
+/* Small transactions, large ones that are written in parts, and a WAL that starts over. */
+START_TEST(power_cut_between_two_transactions_is_never_taken_for_damage)
+{
+        struct bytes before = {}, after;
+        struct store *store;
+        unsigned dice = 7, restarts = 0;
+        uint64_t last = 0, salt = 0;
+
+        make_database(0);
+        store = open_store();
+        for (unsigned round = 0; round < 60; round++) {
+                for (unsigned i = 0; i < (round % 20 == 19 ? 6u : 1u); i++) {
+                        uint64_t count = round % 2 ? 1 : 1500 + (uint64_t)rand_r(&dice) % 2500;
+
+                        (void)append(store, 1, last + 1, last + count, NULL);
+                        last += count;
+                }
+                ck_assert_int_eq(store_flush(store), 0);
+                after = read_wal();
+                restarts += round > 0 && bytes_load_u64(after.data + 16) != salt;
+                salt = bytes_load_u64(after.data + 16);
+                for (unsigned i = 0; i < 3; i++)
+                        cut_power_between(&before, &after, &dice);
+                bytes_done(&before);
+                before = after;
+        }
+        ck_assert_uint_gt(restarts, 0);
+        bytes_done(&before);
+        store_close(store);
+}
+END_TEST
+
 static Suite *suite(void)
 {
         Suite *s = suite_create("store: crash");
@@ -276,6 +345,7 @@ static Suite *suite(void)
         tcase_add_test(c, file_that_may_not_grow_fails_once_and_says_what_to_do);
         tcase_add_test(c, full_disk_fails_once_and_nothing_is_lost_when_there_is_room_again);
         tcase_add_test(c, entry_that_describe_does_not_know_stops_the_node);
+        tcase_add_test(c, power_cut_between_two_transactions_is_never_taken_for_damage);
         return s;
 }
 

@@ -137,6 +137,68 @@ START_TEST(wal_without_its_database_is_refused)
 }
 END_TEST
 
+/* Transactions of one entry each, and no close. */
+static void append_ten_times_and_leave_it_open(const char *argument _unused_)
+{
+        struct store *store = open_store();
+
+        for (uint64_t index = 1; index <= 10; index++) {
+                (void)append(store, 1, index, index, NULL);
+                ck_assert_int_eq(store_flush(store), 0);
+        }
+}
+
+#define FRAME_BYTES (24 + 4096)
+
+/* Where the last transaction begins: behind the last frame but one that ends one. */
+static off_t start_of_last_transaction(const uint8_t *wal, size_t size)
+{
+        off_t start = 32, end = 32;
+
+        for (size_t at = 32; at + FRAME_BYTES <= size; at += FRAME_BYTES)
+                if (memcmp(wal + at + 4, "\0\0\0\0", 4) != 0) {
+                        start = end;
+                        end = (off_t)(at + FRAME_BYTES);
+                }
+        return start;
+}
+
+/* SQLite would take it for the end, and pass over all that follows in silence. */
+START_TEST(flipped_byte_in_the_wal_is_refused_unless_it_is_in_the_last_transaction)
+{
+        static uint8_t wal[64 * FRAME_BYTES];
+        char path[128];
+        struct loaded loaded = {};
+        unsigned refused = 0;
+        uint8_t flipped;
+        ssize_t size;
+        off_t last;
+
+        crash_after(append_ten_times_and_leave_it_open, NULL);
+        {
+                _cleanup_close_ int fd = open(path_of("dlock.db-wal", path), O_RDONLY | O_CLOEXEC);
+
+                size = pread(fd, wal, sizeof(wal), 0);
+        }
+        ck_assert_int_ge(size, 32 + 10 * FRAME_BYTES);
+        ck_assert_int_lt(size, (ssize_t)sizeof(wal));
+        last = start_of_last_transaction(wal, (size_t)size);
+        for (off_t at = 0; at < last; at += at < 32 || (at - 32) % FRAME_BYTES < 24 ? 1 : 97) {
+                flipped = wal[at] ^ 0x40;
+                write_file("dlock.db-wal", &flipped, 1, at);
+                assert_refused(NODE, -EBADMSG, "dlock.db-wal is damaged at frame");
+                refused++;
+                write_file("dlock.db-wal", &wal[at], 1, at);
+        }
+        ck_assert_uint_gt(refused, 400);
+        /* A power cut may leave the last transaction like this: it was not told to anybody. */
+        flipped = wal[last + 30] ^ 0x40;
+        write_file("dlock.db-wal", &flipped, 1, last + 30);
+        store_close(open_and_load(&loaded));
+        ck_assert_uint_eq(loaded.content.log_last, 9);
+}
+END_TEST
+
 START_TEST(truncated_file_is_refused)
 {
         char path[128];
@@ -314,6 +376,7 @@ static Suite *suite(void)
         tcase_add_test(c, empty_file_is_refused);
         tcase_add_test(c, directory_in_the_file_s_place_is_refused);
         tcase_add_test(c, wal_without_its_database_is_refused);
+        tcase_add_test(c, flipped_byte_in_the_wal_is_refused_unless_it_is_in_the_last_transaction);
         tcase_add_test(c, truncated_file_is_refused);
         tcase_add_test(c, any_flipped_page_is_refused);
         tcase_add_test(c, columns_that_differ_from_the_body_are_refused);
