@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/mutation.h"
 #include "lock/record.h"
 
 /* Root may act for everybody on a host; over insecure TCP nobody can be told apart (DESIGN section 5). */
@@ -24,7 +25,7 @@ static bool client_is_foreign(const struct lock_table *table, const struct lock_
 static bool find_result(const struct lock_table *table, const struct lock_overlay *overlay, struct id128 handle,
                         struct lock_result_view *ret_view)
 {
-        return lock_overlay_find_result(overlay, handle, ret_view) || lock_table_find_result(table, handle, ret_view);
+        return !MUTATED(NO_RETRY) && (lock_overlay_find_result(overlay, handle, ret_view) || lock_table_find_result(table, handle, ret_view));
 }
 
 static bool find_lock(const struct lock_table *table, const struct lock_overlay *overlay, const struct lock_name *name,
@@ -32,7 +33,7 @@ static bool find_lock(const struct lock_table *table, const struct lock_overlay 
 {
         bool owned;
 
-        if (lock_overlay_find(overlay, name, &owned, ret_view))
+        if (!MUTATED(OVERLAY) && lock_overlay_find(overlay, name, &owned, ret_view))
                 return owned;
         return lock_table_find(table, name, ret_view);
 }
@@ -60,7 +61,7 @@ static bool decide_repeated(const struct lock_table *table, const struct lock_ov
         if (!find_result(table, overlay, request->handle, &result)) {
                 /* An accepted seq 1 was once remembered here and is forgotten: this may be its retry. */
                 decision->verdict = LOCK_UNKNOWABLE;
-                return request->seq != 1;
+                return request->seq != 1 && !MUTATED(NO_RETRY);
         }
         if (request->seq > result.seq)
                 return false;

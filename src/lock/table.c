@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/mutation.h"
 #include "lock/record.h"
 
 static int compare_text(const char *a, size_t a_size, const char *b, size_t b_size)
@@ -268,7 +269,7 @@ static void apply_preempt(struct lock_table *table, const struct lock_moment *mo
 
         lock = lock_table_add_lock(table, &change->name, client);
         assert(lock);                        /* promise 1: decided only when nobody owned it */
-        lock->token = moment->index;
+        lock->token = MUTATED(TOKEN) ? client->held : moment->index;
         lock->cluster_ms = moment->cluster_ms;
         lock->wall_ms = moment->wall_ms;
         mark_dirty(table, &lock->record);

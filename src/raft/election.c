@@ -2,6 +2,7 @@
 #include <assert.h>
 
 #include "base/cleanup.h"
+#include "base/mutation.h"
 #include "raft/internal.h"
 
 static bool is_witness(const struct raft *raft)
@@ -120,7 +121,7 @@ static bool may_campaign(const struct raft *raft)
 /* E3, S2: not with a write in flight, not while a snapshot is being installed. */
 static bool is_settled(const struct raft *raft)
 {
-        return raft->pending_count == 0 && !raft->receiving.active && !raft->effects.hard_changed &&
+        return (raft->pending_count == 0 || MUTATED(IN_FLIGHT)) && !raft->receiving.active && !raft->effects.hard_changed &&
                raft->effects.first > raft->effects.last && raft->effects.truncate_from == 0;
 }
 
@@ -160,7 +161,7 @@ static bool log_is_up_to_date(const struct raft *raft, const struct raft_message
 {
         uint64_t last_term = raft_log_last_term(&raft->log);
 
-        return message->log_term > last_term || (message->log_term == last_term && message->index >= raft->log.last);
+        return MUTATED(STALE_LOG) || message->log_term > last_term || (message->log_term == last_term && message->index >= raft->log.last);
 }
 
 /* E1: somebody leads, as far as this node can tell. */
@@ -187,7 +188,7 @@ void raft_vote_request(struct raft *raft, const struct raft_message *message)
         /* E7: a campaign that the leader itself asked for deposes nobody against its will. */
         if (message->transfer && !message->pre) {
                 raft->handed_term = MAX(raft->handed_term, message->term);
-        } else if (leader_is_alive(raft)) {
+        } else if (leader_is_alive(raft) && !MUTATED(DEPOSE)) {
                 /* E5: a node that was away with a higher term learns of the leader by its
                  * appends; its vote request must not depose anybody. */
                 reply_to_vote(raft, message, false);
@@ -200,11 +201,11 @@ void raft_vote_request(struct raft *raft, const struct raft_message *message)
         if (message->term > raft->hard.term)
                 raft_become_follower(raft, message->term, 0);
         if (message->term < raft->hard.term || raft->role != RAFT_FOLLOWER ||
-            (raft->hard.vote != 0 && raft->hard.vote != message->node) || !log_is_up_to_date(raft, message)) {
+            (raft->hard.vote != 0 && raft->hard.vote != message->node && !(MUTATED(R3) && message->transfer)) || !log_is_up_to_date(raft, message)) {
                 reply_to_vote(raft, message, false);
                 return;
         }
-        if (raft->hard.vote == 0) {
+        if (raft->hard.vote != message->node) {
                 raft->hard.vote = message->node;
                 raft->effects.hard_changed = true;
         }
@@ -218,7 +219,7 @@ void raft_vote_persisted(struct raft *raft)
 {
         bool durable = raft->durable_hard.term == raft->hard.term && raft->durable_hard.vote == raft->hard.vote;
 
-        if (!durable)
+        if (!durable && !MUTATED(VOTE_EARLY))
                 return;
         if (raft->role == RAFT_FOLLOWER && raft->vote_reply_to != 0) {
                 raft_send(raft, &(struct raft_message){

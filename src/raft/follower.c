@@ -2,6 +2,7 @@
 #include <assert.h>
 
 #include "base/cleanup.h"
+#include "base/mutation.h"
 #include "raft/internal.h"
 
 static void reject(struct raft *raft, const struct raft_message *message, uint64_t hint)
@@ -26,7 +27,7 @@ static void acknowledge(struct raft *raft, uint64_t index)
                 .term = raft->hard.term,
                 .granted = true,
                 .index = index,
-                .match = MIN(raft->durable, raft->verified),
+                .match = MIN(MUTATED(ACK_EARLY) ? raft->verified : raft->durable, MUTATED(R2) ? raft->durable : raft->verified),
                 .round = raft->round_seen,
         });
 }
@@ -75,7 +76,7 @@ static void truncate_from(struct raft *raft, uint64_t index)
         if (raft->durable >= index)
                 raft->durable = index - 1;
         for (size_t i = 0; i < raft->pending_count; i++)
-                raft->pending[i].last = MIN(raft->pending[i].last, index - 1);   /* P4: what they write is gone by then */
+                raft->pending[i].last = MUTATED(LATE_WRITE) ? raft->pending[i].last : MIN(raft->pending[i].last, index - 1);   /* P4: what they write is gone by then */
         if (raft->effects.first <= raft->effects.last && raft->effects.last >= index) {
                 raft->effects.last = index - 1;          /* never left this turn */
                 if (raft->effects.first > raft->effects.last)
@@ -96,7 +97,7 @@ static bool take_entry(struct raft *raft, const struct raft_entry *entry)
         if (entry->index <= raft->log.last) {
                 if (!raft_log_term(&raft->log, entry->index, &term))
                         assert(false);
-                if (term == entry->term)
+                if (term == entry->term && !MUTATED(TRUNCATE))
                         return true;
                 truncate_from(raft, entry->index);       /* P4: only at a real conflict */
         }
@@ -151,7 +152,7 @@ void raft_append_request(struct raft *raft, const struct raft_message *message)
         }
         raft->verified = MAX(raft->verified, verified);
         assert(raft->verified <= raft->log.last || raft->verified <= raft->commit);
-        raft_commit_to(raft, MIN(message->commit, raft->verified));      /* C6; it never moves back */
+        raft_commit_to(raft, MIN(message->commit, MUTATED(UNVERIFIED) ? raft->log.last : raft->verified));      /* C6; it never moves back */
         if (raft->commit >= raft->receiving.index)
                 raft_snapshot_give_up(raft);
 

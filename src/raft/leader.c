@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/mutation.h"
 #include "raft/internal.h"
 
 struct progress *raft_progress_of(struct raft *raft, uint64_t node)
@@ -117,7 +118,7 @@ static uint64_t majority_of(struct raft *raft, uint64_t own, size_t field)
                 const struct raft_member *member = &configuration->members[i];
                 const struct progress *progress;
 
-                if (member->standing != RAFT_VOTER)
+                if (member->standing != RAFT_VOTER && !MUTATED(LEARNERS))
                         continue;
                 progress = member->id == raft->id ? NULL : raft_progress_of(raft, member->id);
                 if (progress)
@@ -134,15 +135,15 @@ static uint64_t majority_of(struct raft *raft, uint64_t own, size_t field)
 void raft_leader_advance(struct raft *raft)
 {
         /* P3: the leader counts itself by its disk, not by its memory. */
-        uint64_t index = majority_of(raft, raft->durable, offsetof(struct progress, match)), term;
+        uint64_t index = majority_of(raft, MUTATED(OWN_UNSYNCED) ? raft->log.last : raft->durable, offsetof(struct progress, match)), term;
 
-        if (index <= raft->commit)
+        if (index <= raft->commit || (MUTATED(R7) && index < raft->log.last))
                 return;
-        if (!raft_log_term(&raft->log, index, &term) || term != raft->hard.term)
+        if (!raft_log_term(&raft->log, index, &term) || (term != raft->hard.term && !MUTATED(R1)))
                 return;                      /* C1, R1: older terms are committed by one of this term only */
         raft_commit_to(raft, index);
         /* M4: a leader that is no voter any more leaves once that is committed. */
-        if (raft_configuration(raft)->index <= raft->commit && !raft_configuration_votes(raft_configuration(raft), raft->id))
+        if (raft_configuration(raft)->index <= raft->commit && !raft_configuration_votes(raft_configuration(raft), raft->id) && !MUTATED(REMOVED_LEADS))
                 raft_become_follower(raft, raft->hard.term, 0);
 }
 
@@ -162,7 +163,7 @@ uint64_t raft_read_round(struct raft *raft)
 {
         assert(raft->role == RAFT_LEADER);
         /* A round that no message carries yet serves everybody who asks in this turn. */
-        if (!raft->round_open) {
+        if (!raft->round_open && !MUTATED(STALE_ROUND)) {
                 raft->round++;
                 raft->round_open = true;
         }

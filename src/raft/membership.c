@@ -4,12 +4,14 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/mutation.h"
 #include "raft/internal.h"
 
 /* M1, R6: the change before is committed, and so is an entry of this term. */
 bool raft_may_change(const struct raft *raft)
 {
-        return raft_is_ready(raft) && raft->transfer.target == 0 && raft_configuration(raft)->index <= raft->commit;
+        return (raft_is_ready(raft) || (MUTATED(R6) && raft->role == RAFT_LEADER)) && raft->transfer.target == 0 &&
+               (raft_configuration(raft)->index <= raft->commit || MUTATED(SECOND_CHANGE));
 }
 
 static uint64_t propose_configuration(struct raft *raft, struct raft_configuration *configuration)

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/mutation.h"
 #include "raft/internal.h"
 
 struct raft *raft_new(const struct raft_settings *settings, const struct raft_start *start)
@@ -20,6 +21,8 @@ struct raft *raft_new(const struct raft_settings *settings, const struct raft_st
         raft->base_index = start->base.index;
         raft->base_term = start->base.term;
         raft->log_first = start->log_first;
+        if (MUTATED(VOTE_FORGOTTEN))
+                raft->hard.vote = raft->durable_hard.vote = 0;
         /* P6: after a restart everything beyond the base counts as uncommitted. */
         raft->commit = raft->applied = raft->durable = start->base.index;
         raft_log_init(&raft->log, start->base.index, start->base.term, start->base.cluster_ms);
@@ -64,6 +67,8 @@ bool raft_restore_entry(struct raft *raft, const struct raft_entry *entry)
 
                 if (!configuration)
                         return false;
+                if (MUTATED(R5))
+                        free(raft->configurations[--raft->configuration_count]);
                 raft_push_configuration(raft, configuration);
         }
         raft_log_append(&raft->log, raft_entry_new(entry->index, entry->term, entry->kind, entry->cluster_ms, entry->wall_ms,
@@ -96,7 +101,7 @@ static void push_message(struct raft_message **messages, size_t *count, size_t *
  * pointers: appends and snapshots are sent by a leader, whose term is durable by its own vote. */
 void raft_send(struct raft *raft, const struct raft_message *message)
 {
-        if (raft->durable_hard.term >= raft->hard.term) {
+        if (raft->durable_hard.term >= raft->hard.term || MUTATED(TERM_EARLY)) {
                 push_message(&raft->messages, &raft->effects.message_count, &raft->message_capacity, message);
                 return;
         }
@@ -151,13 +156,14 @@ bool raft_is_linked(const struct raft *raft, uint64_t node)
 void raft_become_follower(struct raft *raft, uint64_t term, uint64_t leader)
 {
         assert(term >= raft->hard.term);
-        if (term > raft->hard.term) {
+        if (term > raft->hard.term || MUTATED(VOTE_CLEARED)) {
                 raft->hard = (struct raft_hard_state){ .term = term };  /* E2: only a new term clears the vote */
                 raft->effects.hard_changed = true;
         }
         if (raft->role == RAFT_LEADER)
                 raft_leader_drop(raft);
-        raft->verified = 0;                  /* P2: nothing is compared with the new leader yet */
+        if (!MUTATED(R4))
+                raft->verified = 0;          /* P2: nothing is compared with the new leader yet */
         raft->round_seen = 0;
         raft->ack_owed = false;
         raft->role = RAFT_FOLLOWER;
@@ -308,7 +314,7 @@ uint64_t raft_cluster_ms(const struct raft *raft)
 
         if (raft->role != RAFT_LEADER)
                 return last;
-        return MAX(last, raft->cluster_origin_ms + (raft->now - raft->leader_since_ms));
+        return MUTATED(CLUSTER_TIME) ? raft->now : MAX(last, raft->cluster_origin_ms + (raft->now - raft->leader_since_ms));
 }
 
 uint64_t raft_propose(struct raft *raft, enum raft_entry_kind kind, const void *body, size_t size)
@@ -441,7 +447,7 @@ uint64_t raft_durable(const struct raft *raft)
 
 bool raft_is_ready(const struct raft *raft)
 {
-        return raft->role == RAFT_LEADER && raft->commit >= raft->term_start;
+        return raft->role == RAFT_LEADER && (raft->commit >= raft->term_start || MUTATED(NO_WAIT));
 }
 
 uint64_t raft_term_start(const struct raft *raft)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/mutation.h"
 #include "raft/internal.h"
 
 /* --- the sender --- */
@@ -195,7 +196,7 @@ void raft_snapshot_request(struct raft *raft, const struct raft_message *message
                 return;
         if (receiving->staging)
                 return;                      /* one chunk at a time; the reply to this one follows */
-        if (message->index <= raft->commit) {
+        if (message->index <= raft->commit && !MUTATED(OLD_SNAPSHOT)) {
                 reply(raft, message, true, 0);           /* S2: never backwards */
                 return;
         }

@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/mutation.h"
 #include "replica/internal.h"
 
 /* How often something that the leader must hear is said again. */
@@ -116,7 +117,7 @@ void replica_answer_joins(struct replica *replica)
                 struct node_message reply = { .join = lost ? JOIN_LATER : JOIN_WELCOME, .node = lost ? 0 : join->node };
 
                 next = TAILQ_NEXT(join, link);
-                if (!lost && replica->applied < join->index)
+                if (!lost && replica->applied < join->index && !MUTATED(JOIN_EARLY))
                         continue;
                 answer_join(replica, &join->origin, &reply);
                 TAILQ_REMOVE(&replica->joins, join, link);

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/mutation.h"
 #include "replica/internal.h"
 
 /* D8: the order of a turn is written here and nowhere else. */
@@ -114,7 +115,7 @@ static void notice_leadership(struct replica *replica)
 
         if (term == replica->term && leader == replica->leader)
                 return;
-        if (was_leader)
+        if (was_leader && !MUTATED(OVERLAY_KEPT))
                 lock_overlay_clear(replica->overlay);
         replica->term = term;
         replica->leader = leader;
@@ -125,7 +126,7 @@ static void notice_leadership(struct replica *replica)
 bool replica_may_decide(const struct replica *replica)
 {
         /* E6: the state it decides on contains everything committed before its term. */
-        return raft_may_propose(replica->raft) && replica->applied >= raft_term_start(replica->raft);
+        return raft_may_propose(replica->raft) && (replica->applied >= raft_term_start(replica->raft) || MUTATED(NO_WAIT));
 }
 
 void replica_tick(struct replica *replica, uint64_t now, uint64_t wall)

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/mutation.h"
 #include "replica/internal.h"
 
 /* How long a node that has just started waits for its leader before it answers reads from what it has. */
@@ -48,7 +49,7 @@ void replica_requests_init(struct replica *replica)
         TAILQ_INIT(&replica->reads);
         TAILQ_INIT(&replica->joins);
         /* A reply to an earlier life of this node may still be under way: no life repeats a number of another. */
-        replica->forward_next = replica->settings.raft.seed;
+        replica->forward_next = MUTATED(REPLY_MIXED) ? 0 : replica->settings.raft.seed;
 }
 
 /* --- one pending request --- */
@@ -286,7 +287,7 @@ static void decide(struct replica *replica, struct pending *pending)
         struct lock_decision decision;
 
         /* A client sends for so long, and a follower that got it at the end for as long again. */
-        if (refusal && replica->now - refusal->decided_ms <= 2 * LIMIT_RESEND_MS) {
+        if (refusal && !MUTATED(REFUSAL_FORGOTTEN) && replica->now - refusal->decided_ms <= 2 * LIMIT_RESEND_MS) {
                 refuse_again(replica, pending, refusal);
                 return;
         }
@@ -446,7 +447,7 @@ void replica_read(struct replica *replica, const struct replica_origin *origin, 
 static bool read_is_due(const struct replica *replica, const struct waiting_read *read, enum replica_outcome *ret_outcome)
 {
         *ret_outcome = REPLICA_YES;
-        if (replica->applied > 0 && replica->applied >= read->min_index)
+        if (replica->applied > 0 && (replica->applied >= read->min_index || MUTATED(READ_BACK)))
                 return replica->settled || replica->now >= read->settle_by;
         *ret_outcome = REPLICA_UNKNOWN;
         return replica->now >= read->deadline;
@@ -479,9 +480,9 @@ void replica_answer_waiting(struct replica *replica)
 
         while ((pending = TAILQ_FIRST(&replica->commit)) && pending->index <= replica->applied)
                 answer(replica, pending);
-        while ((pending = TAILQ_FIRST(&replica->apply)) && pending->index <= replica->applied)
+        while ((pending = TAILQ_FIRST(&replica->apply)) && (pending->index <= replica->applied || MUTATED(OWN_MAP)))
                 answer(replica, pending);
-        while ((pending = TAILQ_FIRST(&replica->round)) && pending->index <= replica->applied &&
+        while ((pending = TAILQ_FIRST(&replica->round)) && (pending->index <= replica->applied || MUTATED(EARLY_REFUSAL)) &&
                pending->round <= raft_round_confirmed(replica->raft)) {
                 refusal_is_said(replica, &pending->request);
                 answer(replica, pending);

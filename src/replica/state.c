@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/mutation.h"
 #include "replica/internal.h"
 
 /* The base follows the applied index at this distance, or after this time. */
@@ -45,7 +46,7 @@ static void apply_entry(struct replica *replica, const struct raft_entry *entry)
 
 void replica_apply_committed(struct replica *replica)
 {
-        uint64_t commit = raft_commit(replica->raft);
+        uint64_t commit = MUTATED(APPLY_AHEAD) ? raft_last(replica->raft) : raft_commit(replica->raft);
 
         for (unsigned i = 0; i < LIMIT_APPLY_PER_TURN && replica->applied < commit; i++) {
                 const struct raft_entry *entry = raft_entry_at(replica->raft, replica->applied + 1);
@@ -62,7 +63,7 @@ void replica_apply_committed(struct replica *replica)
                 if (lock_table_dirty_count(replica->table) >= LIMIT_DIRTY_RECORDS)
                         break;               /* first hand these to the writer */
         }
-        raft_applied(replica->raft, replica->applied);
+        raft_applied(replica->raft, MUTATED(APPLY_AHEAD) ? raft_commit(replica->raft) : replica->applied);
 }
 
 /* --- D6: after-images of what committed entries dirtied, as of applied --- */
@@ -148,7 +149,8 @@ static bool flush_is_due(const struct replica *replica)
 
 void replica_flush_base(struct replica *replica)
 {
-        const struct raft_configuration *configuration = raft_configuration_at(replica->raft, replica->applied);
+        const struct raft_configuration *configuration = MUTATED(BASE_CONFIGURATION) ? raft_configuration(replica->raft) :
+                                                                                   raft_configuration_at(replica->raft, replica->applied);
         uint64_t target;
 
         if (!flush_is_due(replica) || raft_is_receiving_snapshot(replica->raft))
@@ -235,6 +237,8 @@ bool replica_staged_record(struct replica *replica, const struct raft_record *re
 {
         if (!replica->staged_table)
                 return false;
+        if (MUTATED(SNAPSHOT_RESULTS) && record->table == RAFT_TABLE_REQUEST)
+                return true;
         return load_record(replica->staged_table, &replica->staged_directory, record);
 }
 
