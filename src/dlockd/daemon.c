@@ -210,6 +210,7 @@ static void on_timer(void *context, uint32_t events)
         session_tick(daemon->sessions, daemon->now);
         peer_hub_tick(daemon->hub, daemon->now);
         daemon_members_tick(daemon);
+        daemon_storage_tick(daemon);
         if (daemon->now >= daemon->status_next) {
                 daemon->status_next = daemon->now + 1000;
                 tell_status(daemon);

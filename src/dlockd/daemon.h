@@ -42,6 +42,8 @@ struct daemon {
         struct in_flight *in_flight;         /* a ring */
         size_t in_flight_head, in_flight_count, in_flight_capacity;
 
+        uint64_t snapshot_again;             /* 0: none failed */
+
         enum join_state join;
         uint64_t bootstrap_at, join_next;
         size_t join_at;
@@ -95,6 +97,7 @@ int daemon_open_store(struct daemon *daemon);
 void daemon_make_replica(struct daemon *daemon, const struct store_content *content);
 void daemon_carry_out_storage(struct daemon *daemon, const struct replica_effects *effects);
 void daemon_on_store(void *context, uint32_t events);
+void daemon_storage_tick(struct daemon *daemon);
 int daemon_bootstrap(struct daemon *daemon);
 bool daemon_describe(const struct raft_entry *entry, struct store_columns *ret_columns);
 

@@ -227,7 +227,7 @@ static void dial_join(struct daemon *daemon)
 static void bootstrap(struct daemon *daemon)
 {
         if (daemon_bootstrap(daemon) < 0) {
-                daemon_fail(daemon, "the first entry of a new cluster could not be written: see the line before, repair the disk, start again");
+                daemon_on_store(daemon, 0);  /* it says why */
                 return;
         }
         daemon->join = JOIN_DONE;

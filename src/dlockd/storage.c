@@ -15,6 +15,9 @@
 #include "dlockd/session.h"
 #include "replica/entry.h"
 
+/* After a snapshot that could not be made, until the next. */
+#define SNAPSHOT_AGAIN_MS 1000
+
 bool daemon_describe(const struct raft_entry *entry, struct store_columns *ret_columns)
 {
         struct entry_columns columns;
@@ -260,6 +263,15 @@ static void write_stages(struct daemon *daemon, const struct raft_effects *raft)
                 push_in_flight(daemon, &(struct in_flight){ .token = token, .staged = true });
 }
 
+/* Whoever needs it still does, and a disk without room has none a moment later: it is asked again, but not at once. */
+void daemon_storage_tick(struct daemon *daemon)
+{
+        if (daemon->snapshot_again == 0 || daemon->now < daemon->snapshot_again)
+                return;
+        daemon->snapshot_again = 0;
+        raft_snapshot_made(replica_raft(daemon->replica), 0, NULL, 0);
+}
+
 uint64_t daemon_read_cookie(struct daemon *daemon, const struct read_request *request)
 {
         struct read_request *copy = alloc_zeroed(1, sizeof(*copy));
@@ -332,7 +344,7 @@ static void read_failed(struct daemon *daemon, const struct store_event *event, 
                 raft_log_read(raft, request->node, request->from, NULL, 0);
                 return;
         case READ_SNAPSHOT:
-                raft_snapshot_made(raft, 0, NULL, 0);
+                daemon->snapshot_again = daemon->now + SNAPSHOT_AGAIN_MS;
                 return;
         case READ_CHUNK:
                 return;

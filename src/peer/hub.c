@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,10 @@
 #define REDIAL_LONGEST_MS 1000
 /* Connections that have not said hello, and guests: strangers must not use up the descriptors. */
 #define STRANGERS_MAX 64
+/* No descriptor for another link: until the next attempt. */
+#define STARVED_MS 1000
+/* Lines about strangers in a minute: they may come as often as they like. */
+#define COMPLAINTS_PER_MINUTE 10
 /* A stranger's frame: a hello or a join. */
 #define STRANGER_FRAME_BYTES 1024
 
@@ -75,6 +80,10 @@ struct peer_hub {
         size_t member_count;
         size_t strangers;
         uint64_t now, cookie_next;
+        uint64_t accept_again;               /* 0: listening */
+        uint64_t complaints_since;
+        unsigned complaints;
+        char complaint[LIMIT_REASON_BYTES + 256];    /* the last one */
         struct peer_link *join;
         struct peer_raft raft;               /* decoding scratch */
 };
@@ -85,6 +94,28 @@ static struct member *find_member(struct peer_hub *hub, uint64_t node)
                 if (hub->members[i].node == node)
                         return &hub->members[i];
         return NULL;
+}
+
+static void complain(struct peer_hub *hub, const char *format, ...) _printf_(2, 3);
+static void complain(struct peer_hub *hub, const char *format, ...)
+{
+        char text[sizeof(hub->complaint)];
+        va_list arguments;
+
+        va_start(arguments, format);
+        (void)vsnprintf(text, sizeof(text), format, arguments);
+        va_end(arguments);
+        if (hub->now - hub->complaints_since >= 60000) {
+                hub->complaints_since = hub->now;
+                hub->complaints = 0;
+        } else if (strcmp(text, hub->complaint) == 0) {
+                return;
+        }
+        (void)snprintf(hub->complaint, sizeof(hub->complaint), "%s", text);
+        if (++hub->complaints <= COMPLAINTS_PER_MINUTE)
+                diag_notice("%s", text);
+        if (hub->complaints == COMPLAINTS_PER_MINUTE)
+                diag_notice("more strangers are not named in this minute");
 }
 
 /* --- links --- */
@@ -240,7 +271,7 @@ static void on_hello(struct peer_link *link, const struct peer_hello *hello)
         if (!reason && hello->expects != 0 && hello->expects != hub->self.node)
                 reason = "this address belongs to another node now";
         if (reason) {
-                diag_notice("refused the node %s at %s: %s", hello->name, link->host, reason);
+                complain(hub, "refused the node %s at %s: %s", hello->name, link->host, reason);
                 refuse(link, reason);
                 return;
         }
@@ -342,7 +373,7 @@ static void on_frame(struct peer_link *link, const struct peer_frame *frame)
                 return;
         }
         peer_raft_clear(&hub->raft);
-        diag_notice("closed a link from %s: malformed or unexpected frame of type %u", link->host[0] ? link->host : "a local socket", (unsigned)frame->type);
+        complain(hub, "closed a link from %s: malformed or unexpected frame of type %u", link->host[0] ? link->host : "a local socket", (unsigned)frame->type);
         close_link(link, "malformed frame");
 }
 
@@ -370,7 +401,7 @@ static bool take_frames(struct peer_hub *hub, uint64_t cookie)
                 case PEER_FRAME_INCOMPLETE:
                         return true;
                 case PEER_FRAME_MALFORMED:
-                        diag_notice("closed a link from %s: a frame longer than allowed, or not of this protocol", link->host);
+                        complain(hub, "closed a link from %s: a frame longer than allowed, or not of this protocol", link->host);
                         close_link(link, "malformed frame");
                         return false;
                 case PEER_FRAME_READY:
@@ -424,6 +455,24 @@ static void on_link(void *context, uint32_t events)
                 update_events(link);
 }
 
+static void listen_for(struct peer_hub *hub, uint32_t events)
+{
+        for (size_t i = 0; i < hub->sockets.count; i++)
+                loop_io_set_events(hub->listeners[i], events);
+}
+
+/* A member says its hello at once: who was silent longest makes room, before who waits to be let in. */
+static void make_room_for_stranger(struct peer_hub *hub)
+{
+        struct peer_link *link, *oldest = NULL;
+
+        TAILQ_FOREACH(link, &hub->links, link)
+                if (is_stranger(link) && (!oldest || (oldest->state == LINK_GUEST && link->state == LINK_ACCEPTED)))
+                        oldest = link;
+        if (oldest)
+                close_link(oldest, "too many strangers");
+}
+
 static void on_accept(void *context, uint32_t events)
 {
         const struct listener *listener = context;
@@ -433,12 +482,17 @@ static void on_accept(void *context, uint32_t events)
         for (int i = 0; i < 64; i++) {
                 int fd = listen_accept(listener->fd);
 
+                if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
+                        /* The socket stays ready: without a pause the loop would ask for ever. */
+                        listen_for(hub, 0);
+                        hub->accept_again = hub->now + STARVED_MS;
+                        complain(hub, "another node cannot be accepted: %s: raise LimitNOFILE, or the system's limits", strerror(-fd));
+                }
                 if (fd < 0)
                         return;
                 if (hub->strangers >= STRANGERS_MAX)
-                        (void)close(fd);
-                else
-                        (void)add_link(hub, fd, LINK_ACCEPTED);
+                        make_room_for_stranger(hub);
+                (void)add_link(hub, fd, LINK_ACCEPTED);
         }
 }
 
@@ -502,6 +556,10 @@ void peer_hub_tick(struct peer_hub *hub, uint64_t now)
         struct peer_link *link, *next;
 
         hub->now = now;
+        if (hub->accept_again != 0 && now >= hub->accept_again) {
+                hub->accept_again = 0;
+                listen_for(hub, EPOLLIN);
+        }
         for (link = TAILQ_FIRST(&hub->links); link; link = next) {
                 next = TAILQ_NEXT(link, link);
                 if (now >= link->give_up_ms)

@@ -95,7 +95,7 @@ int schema_create(const char *path, const struct store_identity *identity, char 
         if (rc == SQLITE_OK)
                 rc = fill(&database, identity);
         if (rc != SQLITE_OK)
-                (void)snprintf(error, 512, "%.200s cannot be made: %s", path, database_explain(&database, words, sizeof(words)));
+                (void)snprintf(error, 512, "%.200s cannot be made: %s: make room or repair the disk, then start the node again", path, database_explain(&database, words, sizeof(words)));
         database_close(&database);
         return rc;
 }

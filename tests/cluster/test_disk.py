@@ -251,6 +251,34 @@ def test_a_leader_on_a_full_disk_stops_says_what_to_do_and_comes_back():
             subprocess.run(["umount", leader.data], check=True)
 
 
+def test_a_snapshot_that_cannot_be_kept_is_tried_again_in_peace_until_it_can():
+    assert os.geteuid() == 0, "run as root: it mounts a small file system"
+    cluster = Cluster(followers=2, settings="[log]\nkeep_entries = 1000\n")
+    leader, away = cluster.leader, cluster.followers[0]
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m,nr_inodes=50", "tmpfs", leader.data], check=True)
+    try:
+        with cluster:
+            away.kill()
+            write_entries(leader, 60000)
+            wait_until(lambda: leader.sql("SELECT min(idx) FROM log")[0][0] > 30000, "the log is trimmed", 60)
+            fillers = []
+            with contextlib.suppress(OSError):
+                for number in range(100):
+                    fillers.append(leader.data / f"filler-{number}")
+                    fillers[-1].touch()
+            said = len(leader.log())
+            away.launch()
+            wait_until(lambda: "snapshot cannot be kept" in leader.log()[said:], "it says why")
+            time.sleep(2)  # the time measured, not a wait
+            assert leader.log()[said:].count("snapshot cannot be kept") < 6
+            for filler in fillers:
+                filler.unlink(missing_ok=True)
+            cluster.wait_until_equal()
+    finally:
+        subprocess.run(["umount", leader.data], check=True)
+        shutil.rmtree(cluster.directory, ignore_errors=True)
+
+
 def test_a_million_locks_under_one_prefix_are_listed_without_delaying_others():
     with Cluster(followers=1) as cluster:
         leader, follower = cluster.nodes

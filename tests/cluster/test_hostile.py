@@ -255,3 +255,37 @@ def test_a_thousand_idle_strangers_do_not_lock_anybody_out():
         finally:
             for stranger in strangers:
                 stranger.close()
+
+
+def stranger_hello(name, cluster=bytes(16), node=0):
+    body = struct.pack("<IHH", 0x506B6C64, 1, 1) + cluster + struct.pack("<Q", node) + os.urandom(16) + bytes(8)
+    return peer_frame(1, body + wire.text8(name) + struct.pack("<H", 0))
+
+
+def test_a_node_joins_past_strangers_that_wait_to_be_let_in():
+    with Cluster(followers=0) as cluster:
+        strangers = []
+        try:
+            for number in range(100):
+                strangers.append(wire.connect(cluster.leader.peer))
+                strangers[-1].sendall(stranger_hello(f"follower-{number + 100}"))
+                with contextlib.suppress(ConnectionError):
+                    strangers[-1].recv(1)
+            follower = cluster.add(1).start()
+            wait_until(follower.is_ready, "it was let in", 10)
+        finally:
+            for stranger in strangers:
+                stranger.close()
+
+
+def test_strangers_that_come_again_and_again_do_not_fill_the_journal():
+    with Cluster(followers=0) as cluster:
+        leader = cluster.leader
+        said, cluster_id = len(leader.log()), os.urandom(16)
+        for number in range(200):
+            name = "follower-9" if number < 100 else f"follower-{number}"
+            with wire.connect(leader.peer) as foreign:
+                foreign.sendall(stranger_hello(name, cluster_id, 5))
+                assert b"foreign cluster" in ends(foreign)
+        lines = leader.log()[said:].strip().splitlines()
+        assert "refused the node follower-9" in lines[0] and len(lines) <= 12, lines[:20]
