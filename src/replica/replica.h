@@ -72,6 +72,9 @@ struct replica *replica_free(struct replica *replica);
 bool replica_load_record(struct replica *replica, const struct raft_record *record);
 bool replica_load_entry(struct replica *replica, const struct raft_entry *entry);
 bool replica_load_finish(struct replica *replica);
+/* Without a cluster, after loading: all of the log counts as committed. The effects have the base as of its last entry and the
+ * records that differ from the old base's. No event and no turn may follow. */
+void replica_apply_log(struct replica *replica);
 
 /* --- events --- */
 void replica_tick(struct replica *replica, uint64_t now, uint64_t wall);

@@ -44,20 +44,27 @@ static void apply_entry(struct replica *replica, const struct raft_entry *entry)
         assert(valid);                       /* checked before it was appended */
 }
 
+static const struct raft_entry *apply_next(struct replica *replica)
+{
+        const struct raft_entry *entry = raft_entry_at(replica->raft, replica->applied + 1);
+
+        assert(entry);
+        assert(entry->index == replica->applied + 1);
+        apply_entry(replica, entry);
+        replica->applied = entry->index;
+        replica->applied_term = entry->term;
+        replica->applied_cluster_ms = entry->cluster_ms;
+        return entry;
+}
+
 void replica_apply_committed(struct replica *replica)
 {
         uint64_t commit = MUTATED(APPLY_AHEAD) ? raft_last(replica->raft) : raft_commit(replica->raft);
 
         for (unsigned i = 0; i < LIMIT_APPLY_PER_TURN && replica->applied < commit; i++) {
-                const struct raft_entry *entry = raft_entry_at(replica->raft, replica->applied + 1);
+                const struct raft_entry *entry = apply_next(replica);
 
-                assert(entry);
-                assert(entry->index == replica->applied + 1);
-                apply_entry(replica, entry);
                 lock_overlay_applied(replica->overlay, entry->index);
-                replica->applied = entry->index;
-                replica->applied_term = entry->term;
-                replica->applied_cluster_ms = entry->cluster_ms;
                 if (entry->term == raft_term(replica->raft) && raft_leader(replica->raft) != 0)
                         replica->settled = true;
                 if (lock_table_dirty_count(replica->table) >= LIMIT_DIRTY_RECORDS)
@@ -147,15 +154,12 @@ static bool flush_is_due(const struct replica *replica)
                lock_table_dirty_count(replica->table) >= LIMIT_DIRTY_RECORDS || replica->now - replica->last_flush_ms >= FLUSH_MS;
 }
 
-void replica_flush_base(struct replica *replica)
+/* The state as of applied is the base from here on. */
+static void take_base(struct replica *replica)
 {
         const struct raft_configuration *configuration = MUTATED(BASE_CONFIGURATION) ? raft_configuration(replica->raft) :
                                                                                    raft_configuration_at(replica->raft, replica->applied);
-        uint64_t target;
 
-        if (!flush_is_due(replica) || raft_is_receiving_snapshot(replica->raft))
-                return;
-        replica->last_flush_ms = replica->now;
         replica->base_index = replica->applied;
         bytes_clear(&replica->base_configuration);
         raft_configuration_put(&replica->base_configuration, configuration);
@@ -170,6 +174,23 @@ void replica_flush_base(struct replica *replica)
         replica->effects.base = &replica->base;
         replica->effects.record_count = take_images(replica);
         replica->effects.records = replica->records;
+}
+
+void replica_apply_log(struct replica *replica)
+{
+        while (replica->applied < raft_last(replica->raft))
+                (void)apply_next(replica);
+        take_base(replica);
+}
+
+void replica_flush_base(struct replica *replica)
+{
+        uint64_t target;
+
+        if (!flush_is_due(replica) || raft_is_receiving_snapshot(replica->raft))
+                return;
+        replica->last_flush_ms = replica->now;
+        take_base(replica);
         target = trim_target(replica);
         if (target > replica->log_first) {
                 replica->effects.trim_to = target;

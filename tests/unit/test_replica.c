@@ -467,6 +467,16 @@ END_TEST
 
 /* --- the disk --- */
 
+static void load_kept(const struct node *node, struct replica *replica)
+{
+        for (size_t i = 0; i < node->kept_count; i++) {
+                const struct kept *kept = &node->kept[i];
+
+                ck_assert(replica_load_record(replica, &(struct raft_record){ .table = kept->table, .key = kept->key, .label = kept->label, .number = kept->number,
+                                                                              .body = kept->body.data, .body_size = kept->body.size }));
+        }
+}
+
 START_TEST(tables_on_disk_make_the_same_state_again)
 {
         struct replica *again;
@@ -478,18 +488,51 @@ START_TEST(tables_on_disk_make_the_same_state_again)
         run(1500);
         ck_assert_uint_eq(nodes[2].base.index, replica_applied(nodes[2].replica));
         again = make(2, &nodes[2].base);
-        for (size_t i = 0; i < nodes[2].kept_count; i++) {
-                const struct kept *kept = &nodes[2].kept[i];
-
-                ck_assert(replica_load_record(again, &(struct raft_record){ .table = kept->table, .key = kept->key, .label = kept->label, .number = kept->number,
-                                                                            .body = kept->body.data, .body_size = kept->body.size }));
-        }
+        load_kept(&nodes[2], again);
         ck_assert(replica_load_finish(again));
         ck_assert_uint_eq(lock_table_lock_count(replica_table(again)), 1);
         ck_assert_uint_eq(lock_table_client_count(replica_table(again)), lock_table_client_count(replica_table(nodes[2].replica)));
         ck_assert_uint_eq(lock_table_result_count(replica_table(again)), lock_table_result_count(replica_table(nodes[2].replica)));
         ck_assert_str_eq(replica_address(again, 1), "127.0.0.1:7001");
         replica_free(again);
+}
+END_TEST
+
+START_TEST(whole_log_becomes_the_state_when_a_cluster_begins_anew)
+{
+        const struct raft *raft = replica_raft(nodes[1].replica);
+        const struct replica_effects *effects;
+        struct replica *again;
+        uint64_t last_index;
+
+        ask(1, 1, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+        ask(1, 2, LOCK_CHANGE_PREEMPT, 2, 1, "bob", "b");
+        run(1500);
+        ask(1, 3, LOCK_CHANGE_RELEASE, 2, 2, "bob", "b");
+        cut[2] = cut[3] = true;              /* what follows is in one log, and not committed */
+        ask(1, 4, LOCK_CHANGE_PREEMPT, 3, 1, "carol", "c");
+        last_index = raft_last(raft);
+        ck_assert_uint_gt(last_index, raft_commit(raft));
+        again = make(1, &nodes[1].base);
+        load_kept(&nodes[1], again);
+        for (uint64_t index = nodes[1].base.index + 1; index <= last_index; index++)
+                ck_assert(replica_load_entry(again, raft_entry_at(raft, index)));
+        ck_assert(replica_load_finish(again));
+        replica_apply_log(again);
+        effects = replica_effects(again);
+        ck_assert_uint_eq(effects->base->index, last_index);
+        ck_assert_uint_eq(effects->base->term, raft_term(raft));
+        /* The tables of before with what the effects have are the state at the last entry. */
+        keep_base(&nodes[1], effects);
+        again = replica_free(again);
+        again = make(1, &nodes[1].base);
+        load_kept(&nodes[1], again);
+        ck_assert(replica_load_finish(again));
+        replica_free(nodes[1].replica);
+        nodes[1].replica = again;
+        ck_assert_str_eq(owner_at(1, "a"), "alice");
+        ck_assert_ptr_null(owner_at(1, "b"));
+        ck_assert_str_eq(owner_at(1, "c"), "carol");
 }
 END_TEST
 
@@ -512,6 +555,7 @@ static Suite *suite(void)
         tcase_add_test(c, name_of_a_connected_member_is_taken_and_of_a_lost_one_is_not);
         tcase_add_test(c, follower_sends_a_joiner_to_the_leader);
         tcase_add_test(c, tables_on_disk_make_the_same_state_again);
+        tcase_add_test(c, whole_log_becomes_the_state_when_a_cluster_begins_anew);
         suite_add_tcase(s, c);
         return s;
 }
