@@ -61,6 +61,7 @@ enum dlock_operation {
         DLOCK_OP_LIST = 4,
         DLOCK_OP_HISTORY = 5,
         DLOCK_OP_STATUS = 6,
+        DLOCK_OP_BACKUP = 7,
 };
 
 /* A lock as list shows it. */
@@ -121,6 +122,11 @@ struct dlock_answer {
         uint64_t next_after;                  /* history: the after of the next page */
         uint64_t log_first;                   /* history: the oldest entry there is */
         const struct dlock_status *status;    /* status */
+        uint64_t backup;          /* backup: its id */
+        uint64_t offset;          /* backup: of data in the whole */
+        uint64_t total;           /* backup: bytes of the whole */
+        const void *data;         /* backup */
+        size_t size;              /* backup: bytes of data */
 };
 
 struct dlock_request {
@@ -130,6 +136,8 @@ struct dlock_request {
         uint64_t after_index;     /* history: entries after this index */
         uint32_t limit;           /* list, history: rows, 1 to DLOCK_PAGE_MAX; 0: DLOCK_PAGE_MAX */
         uint32_t timeout_ms;      /* patience for this request; 0: the handle's */
+        uint64_t backup;          /* backup: which; 0: make one */
+        uint64_t offset;          /* backup: where the piece begins; 0 with a backup that is to be made */
 };
 
 /* Makes a handle; contacts nobody yet. servers: "ADDR[,ADDR...]", tried in turn,
@@ -168,6 +176,12 @@ int dlock_check(struct dlock *dlock, const char *lock, struct dlock_answer *ret_
 int dlock_list(struct dlock *dlock, const char *prefix, const char *after, uint32_t limit, struct dlock_answer *ret_answer);
 int dlock_history(struct dlock *dlock, const char *lock, uint64_t after_index, uint32_t limit, struct dlock_answer *ret_answer);
 int dlock_status(struct dlock *dlock, struct dlock_answer *ret_answer);
+/* A copy of a node's database, piece by piece. backup 0, offset 0: the node makes one; the answer has its id, its total size
+ * and, as index, the newest log entry in it, but no data yet. Then with that id, from offset 0 on, for piece after piece
+ * until total is reached. Only root and the node's own user, through the node's socket on its host, are not rejected. The node
+ * drops it a minute after the last piece, and with the connection: then, or when another server answers, the rest is
+ * rejected, and another one is to be made. Making one may take longer than the default timeout. */
+int dlock_backup(struct dlock *dlock, uint64_t backup, uint64_t offset, struct dlock_answer *ret_answer);
 
 /* --- event loop --- */
 

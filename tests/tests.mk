@@ -16,7 +16,7 @@ ROOMS_peer := peer raft base
 LIBS_store := $(SQLITE_LIBS) -lpthread
 KIT_raft := raft_kit
 KIT_store := store_kit
-STORE_TESTS := store store_refused store_crash store_snapshot
+STORE_TESTS := store store_refused store_crash store_snapshot store_backup
 $(foreach test,$(filter-out store,$(STORE_TESTS)),$(eval ROOMS_$(test) := $(ROOMS_store))$(eval LIBS_$(test) := $(LIBS_store))$(eval KIT_$(test) := $(KIT_store)))
 LIBS_config := $(INIH_LIBS)
 LIBS_client := $(SYSTEMD_LIBS) $(INIH_LIBS)
@@ -110,12 +110,12 @@ check: history
 
 # Real daemons, on loopback and on a network of our own. WORDS picks the tests whose name has one of them.
 .PHONY: cluster sanitize
-FAULTS := $(BUILD)/tests/network $(BUILD)/tests/disk.so
+FAULTS := $(BUILD)/tests/network $(BUILD)/tests/disk.so $(BUILD)/tests/last_call.so
 $(BUILD)/tests/network: $(BUILD)/obj/tests/cluster/network.o
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^
 # Preloaded into whatever runs: without a sanitizer's own calls.
-$(BUILD)/tests/disk.so: tests/cluster/disk.c
+$(BUILD)/tests/%.so: tests/cluster/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(filter-out $(SANITIZE),$(ALL_CFLAGS)) $(filter-out -pie $(SANITIZE),$(ALL_LDFLAGS)) -shared -o $@ $< -ldl -lpthread
 

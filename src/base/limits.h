@@ -67,6 +67,12 @@
 /* Client frames: a request is a name and some numbers; a reply may be a page. */
 #define LIMIT_CLIENT_REQUEST_BYTES 4096
 #define LIMIT_CLIENT_REPLY_BYTES (1024 * 1024)
+/* One piece of a backup: a node never has more of it in memory for one client. */
+#define LIMIT_BACKUP_PIECE_BYTES (256 * 1024)
+/* Backups of one node at once: each is a copy of its database on its disk. */
+#define LIMIT_BACKUPS 2
+/* A backup of which no piece was asked for so long is dropped. */
+#define LIMIT_BACKUP_IDLE_MS 60000
 /* Rows of one page of list or history (DESIGN section 5). */
 #define LIMIT_PAGE_ROWS 1000
 /* Peer frames: an append, or a snapshot chunk, and its header. */

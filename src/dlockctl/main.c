@@ -24,6 +24,7 @@ static const struct command commands[] = {
         { "forget-cluster", "", 0, 0, "Forgets which cluster this user's locks are in",
           "\nThe first cluster that answers is remembered, and no other is believed. This makes the next one the first.\n--json: forgotten.\n",
           .run = command_forget_cluster },
+        { "backup", "FILE", 1, 1, "Writes a copy of a node's database to a file", backup_details, command_backup, .writes_file = true },
         { "bench", "", 0, 0, "Measures how fast locks are taken and released", bench_details, .run = command_bench, .bench = true },
         { 0 },
 };
@@ -59,7 +60,7 @@ static int flush(const struct tool *tool, int code)
 
 int main(int argc, char **argv)
 {
-        struct tool tool = { .timeout_ms = DLOCK_TIMEOUT_DEFAULT, .clients = "1,16,64,256", .seconds = 5 };
+        struct tool tool = { .clients = "1,16,64,256", .seconds = 5 };
         char **operands;
         int code;
 

@@ -6,7 +6,7 @@
 
 #define TIMEOUT_MS_MAX UINT64_C(3600000)
 
-enum { OPTION_CLIENTS = 256, OPTION_SECONDS, OPTION_PREFIX, OPTION_SPREAD };
+enum { OPTION_CLIENTS = 256, OPTION_SECONDS, OPTION_PREFIX, OPTION_SPREAD, OPTION_FORCE };
 
 /* "+": options end at the first operand; ":": problems are told here. */
 static const char short_options[] = "+:s:c:t:jhV";
@@ -17,7 +17,8 @@ static const struct option long_options[] = {
         { "json", no_argument, NULL, 'j' },
         { "help", no_argument, NULL, 'h' },
         { "version", no_argument, NULL, 'V' },
-        /* What follows is for bench. */
+        /* What follows is for some commands. */
+        { "force", no_argument, NULL, OPTION_FORCE },
         { "clients", required_argument, NULL, OPTION_CLIENTS },
         { "seconds", required_argument, NULL, OPTION_SECONDS },
         { "prefix", required_argument, NULL, OPTION_PREFIX },
@@ -144,6 +145,11 @@ static int take_option(struct tool *tool, const struct command *commands, int op
                 return tool_fail(EXIT_USAGE, "option %s wants a value; dlockctl --help shows which", argv[optind - 1]);
         case '?':
                 return unknown_option(tool, argv);
+        case OPTION_FORCE:
+                if (!tool->command || !tool->command->writes_file)
+                        return tool_fail(EXIT_USAGE, "option %s is for dlockctl backup, after that word", argv[optind - 1]);
+                tool->force = true;
+                return -1;
         default:
                 if (tool->command && tool->command->bench)
                         return take_bench_option(tool, option);

@@ -13,7 +13,7 @@ int tool_new_handle(const struct tool *tool, const char *servers, struct dlock *
 
         if (dlock_new(ret_dlock, servers, error, sizeof(error)) < 0)
                 return tool_fail(EXIT_USAGE, "%s", error);
-        if (dlock_set_timeout(*ret_dlock, tool->timeout_ms) < 0 || (tool->client && dlock_set_client(*ret_dlock, tool->client) < 0)) {
+        if (dlock_set_timeout(*ret_dlock, tool->timeout_ms ? tool->timeout_ms : DLOCK_TIMEOUT_DEFAULT) < 0 || (tool->client && dlock_set_client(*ret_dlock, tool->client) < 0)) {
                 (void)tool_fail(EXIT_USAGE, "%s", dlock_get_error(*ret_dlock));
                 *ret_dlock = dlock_free(*ret_dlock);
                 return EXIT_USAGE;

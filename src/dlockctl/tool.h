@@ -23,8 +23,9 @@ enum tool_exit {
 struct tool {
         const struct command *command;
         const char *servers, *client;        /* NULL: not given */
-        uint32_t timeout_ms;
+        uint32_t timeout_ms;                 /* 0: not given */
         bool json;
+        bool force;                          /* backup */
         struct dlock *dlock;
 
         /* bench */
@@ -42,6 +43,7 @@ struct command {
         int (*run)(struct tool *tool, char **operands);
         bool changes;                        /* a lock: its outcome matters even when it cannot be shown */
         bool bench;                          /* has its options */
+        bool writes_file;                    /* has --force */
 };
 
 int command_preempt(struct tool *tool, char **operands);
@@ -52,9 +54,10 @@ int command_status(struct tool *tool, char **operands);
 int command_history(struct tool *tool, char **operands);
 int command_whoami(struct tool *tool, char **operands);
 int command_forget_cluster(struct tool *tool, char **operands);
+int command_backup(struct tool *tool, char **operands);
 int command_bench(struct tool *tool, char **operands);
 
-extern const char bench_details[];
+extern const char backup_details[], bench_details[];
 
 /* Reads argv into tool. A negative number: run the command with the operands at *ret_operands; else what to exit with. */
 int options_read(struct tool *tool, const struct command *commands, int argc, char **argv, char ***ret_operands);

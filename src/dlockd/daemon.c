@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/diag.h"
+#include "dlockd/backup.h"
 #include "dlockd/failure.h"
 #include "dlockd/notify.h"
 #include "dlockd/session.h"
@@ -208,6 +209,7 @@ static void on_timer(void *context, uint32_t events)
         daemon->now = clock_monotonic_ms();
         loop_timer_set(daemon->timer, daemon->now + MIN(daemon->config.heartbeat_ms / 4, (uint64_t)TICK_MS));
         session_tick(daemon->sessions, daemon->now);
+        backup_tick(daemon);
         peer_hub_tick(daemon->hub, daemon->now);
         daemon_members_tick(daemon);
         daemon_storage_tick(daemon);
@@ -326,6 +328,7 @@ static int start(struct daemon *daemon, struct listen_sockets *clients, struct l
 static void release(struct daemon *daemon)
 {
         daemon->sessions = session_table_free(daemon->sessions);
+        backup_forget_all(daemon);
         daemon->hub = peer_hub_free(daemon->hub);
         daemon->store_source = loop_source_free(daemon->store_source);
         daemon->store = store_close(daemon->store);

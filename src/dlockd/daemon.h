@@ -39,6 +39,8 @@ struct daemon {
         uint64_t now;
 
         LIST_HEAD(, read_request) reads;     /* asked for, not answered yet */
+        LIST_HEAD(, backup) backups;         /* that clients take */
+        size_t backup_count;
         struct in_flight *in_flight;         /* a ring */
         size_t in_flight_head, in_flight_count, in_flight_capacity;
 
@@ -79,11 +81,11 @@ const char *daemon_node_name(const struct daemon *daemon, uint64_t node);
 /* Why and for whom the store reads: its cookie. */
 struct read_request {
         LIST_ENTRY(read_request) link;
-        enum { READ_LOG, READ_SNAPSHOT, READ_CHUNK, READ_HISTORY } kind;
+        enum { READ_LOG, READ_SNAPSHOT, READ_CHUNK, READ_HISTORY, READ_BACKUP, READ_BACKUP_PIECE } kind;
         uint64_t node;                       /* LOG, CHUNK */
-        uint64_t from;                       /* LOG: first index; CHUNK: offset */
+        uint64_t from;                       /* LOG: first index; CHUNK, BACKUP_PIECE: offset */
         uint64_t snapshot;                   /* CHUNK */
-        uint64_t session, tag;               /* HISTORY */
+        uint64_t session, tag;               /* HISTORY, BACKUP* */
 };
 
 /* storage.c */
@@ -99,6 +101,9 @@ void daemon_carry_out_storage(struct daemon *daemon, const struct replica_effect
 void daemon_on_store(void *context, uint32_t events);
 void daemon_storage_tick(struct daemon *daemon);
 int daemon_bootstrap(struct daemon *daemon);
+/* For whoever loads a database: what contradicts itself in it, NULL: nothing; and an entry that may follow those before it. */
+const char *daemon_what_is_wrong(const struct store_content *content);
+bool daemon_load_entry(struct replica *replica, const struct raft_entry *entry);
 bool daemon_describe(const struct raft_entry *entry, struct store_columns *ret_columns);
 
 /* members.c */

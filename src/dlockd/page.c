@@ -7,7 +7,7 @@
 #include "base/cleanup.h"
 #include "replica/entry.h"
 
-static const char *why_not(const struct daemon *daemon)
+const char *page_why_not(const struct daemon *daemon)
 {
         if (replica_applied(daemon->replica) == 0)
                 return "this node has nothing from its cluster yet: it waits for the leader";
@@ -25,7 +25,7 @@ static void write_check(const struct daemon *daemon, struct bytes *out, const st
         struct lock_view view;
 
         if (!fresh) {
-                (void)snprintf(result.reason, sizeof(result.reason), "%s", why_not(daemon));
+                (void)snprintf(result.reason, sizeof(result.reason), "%s", page_why_not(daemon));
         } else if (lock_table_find(replica_table(daemon->replica), &request->name, &view)) {
                 bool valid = client_id_set(&result.owner, view.owner, strlen(view.owner));
 
@@ -64,7 +64,7 @@ static void write_list(const struct daemon *daemon, struct bytes *out, const str
         size_t frame;
 
         if (!fresh)
-                (void)snprintf(page.reason, sizeof(page.reason), "%s", why_not(daemon));
+                (void)snprintf(page.reason, sizeof(page.reason), "%s", page_why_not(daemon));
         while (fresh && page.count < request->limit && lock_table_next(table, prefix->text, prefix->size, view.name, view.name_size, &view))
                 page.count++;
         page.more = page.count == request->limit && page.count > 0 &&

@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/diag.h"
 #include "base/random.h"
+#include "dlockd/backup.h"
 #include "dlockd/page.h"
 #include "net/owner.h"
 #include "net/stream.h"
@@ -50,6 +51,7 @@ struct session {
         uint64_t id;
         uint32_t events;                     /* as epoll knows them */
         bool greeted, assigning, dirty, closing;
+        bool backup;                         /* it has asked for one */
         uint64_t hello_by;
         struct client_id client;
         struct principal principal;
@@ -179,6 +181,8 @@ static void close_session(struct session *session)
         struct session_table *table = session->table;
         struct waiting *waiting;
 
+        if (session->backup)
+                backup_forget(table->daemon, session->id);
         if (session->waiting_count > 0 || session->assigning)
                 replica_forget(table->daemon->replica, session->id);
         while ((waiting = TAILQ_FIRST(&session->waiting)))
@@ -327,6 +331,44 @@ static void ask_history(struct session *session, const struct wire_request *requ
                            request->after_index, request->limit);
 }
 
+static void reject_backup(struct session *session, uint64_t tag, enum wire_outcome outcome, const char *reason)
+{
+        struct wire_piece piece = { .tag = tag, .outcome = outcome, .leader_age_ms = -1 };
+
+        (void)snprintf(piece.reason, sizeof(piece.reason), "%s", reason);
+        wire_write_piece(out_of(session), &piece);
+}
+
+/* First the state is to be as new as what the client has seen. */
+static void ask_backup(struct session *session, const struct wire_request *request)
+{
+        struct daemon *daemon = session->table->daemon;
+        struct waiting *waiting;
+
+        if (!backup_is_allowed(session->stream.fd)) {
+                reject_backup(session, request->tag, WIRE_REJECTED, "only root, or the user this node runs as, may take a backup, and through a socket in /run/dlock");
+        } else if (request->backup == 0 && !backup_begin(daemon, session->id)) {
+                reject_backup(session, request->tag, WIRE_UNKNOWN, "other backups of this node are under way: try again later, or another node");
+        } else if (request->backup == 0) {
+                session->backup = true;
+                ask_read(session, request);
+        } else {
+                waiting = add_waiting(session, request, false);
+                if (backup_read(daemon, session->id, request, (uint64_t)(uintptr_t)waiting))
+                        return;
+                forget_waiting(session, waiting);
+                reject_backup(session, request->tag, WIRE_REJECTED, "this backup is not here any more: begin another one");
+        }
+}
+
+static void no_backup(struct session *session, const struct waiting *waiting)
+{
+        struct daemon *daemon = session->table->daemon;
+
+        backup_forget(daemon, session->id);
+        reject_backup(session, waiting->tag, WIRE_UNKNOWN, page_why_not(daemon));
+}
+
 /* False: the session is to be closed. */
 static bool on_request(struct session *session, const struct wire_frame *frame)
 {
@@ -346,6 +388,9 @@ static bool on_request(struct session *session, const struct wire_frame *frame)
         case WIRE_HISTORY:
                 ask_history(session, &request);
                 return true;
+        case WIRE_BACKUP:
+                ask_backup(session, &request);
+                return true;
         case WIRE_STATUS:
                 page_write_status(session->table->daemon, out_of(session), request.tag);
                 return true;
@@ -356,6 +401,7 @@ static bool on_request(struct session *session, const struct wire_frame *frame)
         case WIRE_ROWS:
         case WIRE_EVENTS:
         case WIRE_STATE:
+        case WIRE_PIECE:
                 return false;
         }
         return false;
@@ -581,8 +627,14 @@ void session_answer(struct session_table *table, const struct replica_answer *an
                 TAILQ_INSERT_TAIL(&table->pages, waiting, page_link);
                 return;
         }
+        if (answer->kind == REPLICA_ANSWER_READ && waiting->type == WIRE_BACKUP && answer->outcome == REPLICA_YES) {
+                backup_make(table->daemon, session->id, (uint64_t)(uintptr_t)waiting);
+                return;                      /* it waits for the store now */
+        }
         if (answer->kind == REPLICA_ANSWER_CHANGE)
                 answer_change(session, waiting, answer);
+        else if (waiting->type == WIRE_BACKUP)
+                no_backup(session, waiting);
         else
                 page_write_read(table->daemon, out_of(session), waiting->request, answer->outcome == REPLICA_YES);
         forget_waiting(session, waiting);
@@ -615,6 +667,22 @@ void session_history(struct session_table *table, const struct read_request *req
         if (!session)
                 return;
         page_write_history(table->daemon, out_of(session), waiting->request, event);
+        forget_waiting(session, waiting);
+        daemon_want_turn(table->daemon);
+}
+
+void session_backup(struct session_table *table, const struct read_request *request, const struct store_event *event, const char *why)
+{
+        struct waiting *waiting = (struct waiting *)(uintptr_t)request->tag;
+        struct session *session;
+        struct wire_piece piece;
+
+        if (!backup_piece(table->daemon, request, event, why, &piece))
+                return;                      /* the backup ended with its session */
+        session = find_session(table, request->session);
+        assert(session);
+        piece.tag = waiting->tag;
+        wire_write_piece(out_of(session), &piece);
         forget_waiting(session, waiting);
         daemon_want_turn(table->daemon);
 }

@@ -41,12 +41,18 @@ static bool load_record(void *context, const struct raft_record *record)
 }
 
 /* The core takes for granted what every node keeps: no entry of a later term than the node's, no time that falls. */
+bool daemon_load_entry(struct replica *replica, const struct raft_entry *entry)
+{
+        const struct raft *raft = replica_raft(replica);
+
+        return entry->term <= raft_term(raft) && entry->cluster_ms >= raft_cluster_ms(raft) && replica_load_entry(replica, entry);
+}
+
 static bool load_entry(void *context, const struct raft_entry *entry)
 {
         struct daemon *daemon = context;
-        const struct raft *raft = replica_raft(daemon->replica);
 
-        return entry->term <= raft_term(raft) && entry->cluster_ms >= raft_cluster_ms(raft) && replica_load_entry(daemon->replica, entry);
+        return daemon_load_entry(daemon->replica, entry);
 }
 
 static void replica_settings_of(const struct daemon *daemon, struct replica_settings *settings)
@@ -93,7 +99,7 @@ static bool configuration_is_well_formed(const struct raft_base *base)
 }
 
 /* What every node writes together must be there together. NULL: nothing is wrong. */
-static const char *what_is_wrong(const struct store_content *content)
+const char *daemon_what_is_wrong(const struct store_content *content)
 {
         const struct raft_base *base = &content->base;
         bool member = content->identity.node != 0;
@@ -116,7 +122,7 @@ static const char *what_is_wrong(const struct store_content *content)
 /* The replica needs the base before it can take records: the store tells it first. */
 static const char *load_begin(void *context, const struct store_content *content)
 {
-        const char *wrong = what_is_wrong(content);
+        const char *wrong = daemon_what_is_wrong(content);
 
         if (!wrong)
                 daemon_make_replica(context, content);
@@ -351,6 +357,10 @@ static void read_failed(struct daemon *daemon, const struct store_event *event, 
         case READ_HISTORY:
                 session_history(daemon->sessions, request, NULL);
                 return;
+        case READ_BACKUP:
+        case READ_BACKUP_PIECE:
+                session_backup(daemon->sessions, request, NULL, event->text);
+                return;
         }
 }
 
@@ -369,6 +379,10 @@ static void on_event(void *context, const struct store_event *event)
                 return;
         case STORE_HISTORY:
                 session_history(daemon->sessions, request, event);
+                break;
+        case STORE_BACKUP_MADE:
+        case STORE_BACKUP_CHUNK:
+                session_backup(daemon->sessions, request, event, "");
                 break;
         case STORE_LOG:
                 raft_log_read(raft, request->node, request->from, event->entries, event->entry_count);

@@ -176,13 +176,43 @@ static bool take_state(struct dlock *dlock, struct request *request, const struc
         return true;
 }
 
+static bool take_piece(struct dlock *dlock, struct request *request, const struct wire_frame *frame)
+{
+        struct wire_piece piece;
+
+        if (!wire_read_piece(frame, &piece))
+                return false;
+        if (ask_another(dlock, request, piece.outcome, piece.reason))
+                return true;
+        /* What was asked for, and as long as something is left more than nothing: whoever asks for piece after piece gets to an end. */
+        if (piece.outcome == WIRE_YES && request->backup != 0 &&
+            (piece.backup != request->backup || piece.offset != request->offset || (piece.size == 0 && piece.offset < piece.total)))
+                return false;
+        if (piece.size > 0) {
+                free(request->rows);
+                request->rows = malloc(piece.size);
+                if (!request->rows)
+                        return false;
+                (void)memcpy(request->rows, piece.data, piece.size);
+        }
+        request->answer.backup = piece.backup;
+        request->answer.offset = piece.offset;
+        request->answer.total = piece.total;
+        request->answer.data = request->rows;
+        request->answer.size = piece.size;
+        request->answer.index = piece.index;
+        request->answer.leader_age_ms = piece.leader_age_ms;
+        finish(dlock, request, piece.outcome, piece.reason);
+        return true;
+}
+
 bool answer_take(struct dlock *dlock, const struct wire_frame *frame)
 {
         struct request *request = request_of_tag(dlock, frame->tag);
 
         /* The sign of life that was asked for, or an answer that nobody waits for any more. */
         if (!request)
-                return frame->type >= WIRE_RESULT && frame->type <= WIRE_STATE;
+                return frame->type >= WIRE_RESULT && frame->type <= WIRE_PIECE;
         switch (request->operation) {
         case DLOCK_OP_PREEMPT:
         case DLOCK_OP_RELEASE:
@@ -194,6 +224,8 @@ bool answer_take(struct dlock *dlock, const struct wire_frame *frame)
                 return frame->type == WIRE_EVENTS && take_page(dlock, request, frame);
         case DLOCK_OP_STATUS:
                 return take_state(dlock, request, frame);
+        case DLOCK_OP_BACKUP:
+                return take_piece(dlock, request, frame);
         }
         return false;
 }

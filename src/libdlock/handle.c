@@ -289,3 +289,8 @@ int dlock_status(struct dlock *dlock, struct dlock_answer *ret_answer)
 {
         return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_STATUS }, ret_answer);
 }
+
+int dlock_backup(struct dlock *dlock, uint64_t backup, uint64_t offset, struct dlock_answer *ret_answer)
+{
+        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_BACKUP, .backup = backup, .offset = offset }, ret_answer);
+}

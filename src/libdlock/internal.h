@@ -39,6 +39,7 @@ struct request {
         bool on_wire;                        /* on the list of what was sent */
         struct lock_name name, after;
         uint64_t after_index;
+        uint64_t backup, offset;
         uint16_t limit;
         uint32_t timeout_ms;
         uint64_t deadline;
@@ -50,7 +51,7 @@ struct request {
         struct client_id owner;
         char reason[ERROR_BYTES];
         char server[SERVER_BYTES];
-        void *rows;
+        void *rows;                          /* or events, or a piece of a backup */
         struct dlock_status status;
         struct wire_state state;
         char cluster[ID128_TEXT_BYTES];

@@ -86,6 +86,7 @@ static int set_names(struct dlock *dlock, const struct dlock_request *asked, str
         case DLOCK_OP_HISTORY:
                 return set_name(dlock, &request->name, asked->lock, "a lock name", true);
         case DLOCK_OP_STATUS:
+        case DLOCK_OP_BACKUP:
                 return 0;
         }
         return set_error(dlock, -EINVAL, "no such operation");
@@ -101,11 +102,15 @@ static int set_request(struct dlock *dlock, const struct dlock_request *asked, s
                 return r;
         if (limit > DLOCK_PAGE_MAX)
                 return set_error(dlock, -EINVAL, "a page of 1 to %d rows would be right", DLOCK_PAGE_MAX);
+        if (asked->backup == 0 && asked->offset != 0)
+                return set_error(dlock, -EINVAL, "a piece from offset 0, or of a backup that was made, would be right");
         if (asked->timeout_ms > LIMIT_DEADLINE_MS)
                 return set_error(dlock, -EINVAL, "a timeout of 1 ms to 1 hour would be right");
         request->operation = asked->operation;
         request->after_index = asked->after_index;
         request->limit = (uint16_t)limit;
+        request->backup = asked->backup;
+        request->offset = asked->offset;
         request->timeout_ms = asked->timeout_ms ? asked->timeout_ms : dlock->timeout_ms;
         r = identity_load_cluster(dlock);
         if (r == 0 && request_changes(request))
@@ -191,6 +196,8 @@ static enum wire_type wire_type_of(enum dlock_operation operation)
                 return WIRE_HISTORY;
         case DLOCK_OP_STATUS:
                 return WIRE_STATUS;
+        case DLOCK_OP_BACKUP:
+                return WIRE_BACKUP;
         }
         abort();
 }
@@ -220,6 +227,8 @@ void request_send(struct dlock *dlock, struct request *request, uint64_t now)
                 .after = request->after,
                 .after_index = request->after_index,
                 .limit = request->limit,
+                .backup = request->backup,
+                .offset = request->offset,
         };
 
         if (request_changes(request))

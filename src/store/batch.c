@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "store/internal.h"
+#include "store/schema.h"
 
 static int set_identity(struct database *database, const struct store_identity *identity)
 {
@@ -42,6 +43,16 @@ static int truncate_log(struct writer *writer, uint64_t from)
         if (from <= writer->log_last)
                 writer->log_last = from - 1;
         return database_run(&writer->database, STATEMENT_LOG_TRUNCATE);
+}
+
+static int clear_log(struct writer *writer, const struct raft_base *base)
+{
+        int rc = database_run(&writer->database, STATEMENT_LOG_CLEAR);
+
+        assert(base);
+        assert(base->index > writer->log_last);
+        writer->log_last = base->index;
+        return rc == SQLITE_OK ? schema_claim(&writer->database) : rc;
 }
 
 static int append_entry(struct store *store, const struct raft_entry *entry)
@@ -144,6 +155,8 @@ int batch_carry_out(struct store *store, const struct write_job *job)
                 rc = set_identity(&writer->database, batch->identity);
         if (rc == SQLITE_OK && batch->hard)
                 rc = set_hard_state(&writer->database, batch->hard);
+        if (rc == SQLITE_OK && batch->clear_log)
+                rc = clear_log(writer, batch->base);
         if (rc == SQLITE_OK && batch->truncate_from)
                 rc = truncate_log(writer, batch->truncate_from);
         for (size_t i = 0; rc == SQLITE_OK && i < batch->entry_count; i++)

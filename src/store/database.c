@@ -74,6 +74,12 @@ int database_open_reader(struct database *database, const char *path)
         return open_and_set_up(database, path, SQLITE_OPEN_READONLY, NULL, pragmas);
 }
 
+int database_open_copy(struct database *database, const char *path)
+{
+        return open_and_set_up(database, path, SQLITE_OPEN_READWRITE, NULL,
+                               "PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF; PRAGMA cache_size = -256; PRAGMA mmap_size = 0");
+}
+
 /* "file:" with everything escaped that means something in a URI. */
 static void put_uri(struct bytes *uri, const char *path)
 {

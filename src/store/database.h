@@ -86,6 +86,8 @@ int database_open_writer(struct database *database, const char *path, bool creat
 /* Moves pages from the WAL into the file, nothing else. */
 int database_open_checkpointer(struct database *database, const char *path);
 int database_open_reader(struct database *database, const char *path);
+/* An empty file that is to become a copy of a database: nothing is synced, and a crash leaves a part of one. */
+int database_open_copy(struct database *database, const char *path);
 /* Looks at a database without creating or changing any file beside it; nobody else may have it open. */
 int database_open_look(struct database *database, const char *path, bool wal_is_there);
 /* Accepts a database that is not open, also after a failed open. */

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/bytes.h"
+#include "store/backup.h"
 #include "store/schema.h"
 #include "store/wal.h"
 
@@ -104,17 +105,33 @@ static int read_number(struct database *database, const char *sql, int *ret_valu
         return rc == SQLITE_ROW ? SQLITE_OK : rc;
 }
 
-static int check_version(struct database *database, const char *path, int *ret_version, char error[512])
+/* A node's own database, or a backup of one. */
+enum wanted { WANT_DATABASE, WANT_BACKUP };
+
+static int check_application(enum wanted wanted, const char *path, int application, char error[512])
 {
-        int application = 0, version = 0;
+        if (application == (wanted == WANT_BACKUP ? STORE_BACKUP_APPLICATION_ID : STORE_APPLICATION_ID))
+                return 0;
+        if (wanted == WANT_BACKUP)
+                return refuse(error, -EPERM, "%.180s is not a backup of a node: a file written by \"dlockctl backup\" would be right", path);
+        if (application == STORE_BACKUP_APPLICATION_ID)
+                return refuse(error, -EPERM, "%.180s is a backup, not a node's database; it was left as it is: move it away, and make a new"
+                              " cluster of it with \"dlockd --restore=FILE\"", path);
+        return refuse(error, -EPERM, "%.180s belongs to another program: its application id is 0x%08x, not dlock's 0x%08x;"
+                      " it was left as it is: correct the state directory", path, (unsigned)application, STORE_APPLICATION_ID);
+}
+
+static int check_version(struct database *database, enum wanted wanted, const char *path, int *ret_version, char error[512])
+{
+        int application = 0, version = 0, r;
         char words[256];
 
         if (read_number(database, "PRAGMA application_id", &application) != SQLITE_OK ||
             read_number(database, "PRAGMA user_version", &version) != SQLITE_OK)
                 return refuse_damaged(error, path, database_explain(database, words, sizeof(words)));
-        if (application != STORE_APPLICATION_ID)
-                return refuse(error, -EPERM, "%.180s belongs to another program: its application id is 0x%08x, not dlock's 0x%08x;"
-                              " it was left as it is: correct the state directory", path, (unsigned)application, STORE_APPLICATION_ID);
+        r = check_application(wanted, path, application, error);
+        if (r < 0)
+                return r;
         if (version > STORE_SCHEMA_VERSION)
                 return refuse(error, -ENOTSUP, "%.180s has schema version %d, this dlockd knows versions up to %d;"
                               " it was left as it is: install the newer dlockd again", path, version, STORE_SCHEMA_VERSION);
@@ -163,12 +180,13 @@ static int check_name(struct database *database, const char *path, const char *n
         return 0;
 }
 
-static int check_content(struct database *database, const char *path, const char *node_name, int *ret_version, char error[512])
+/* node_name: whose it must be; NULL: anybody's. */
+static int check_content(struct database *database, enum wanted wanted, const char *path, const char *node_name, int *ret_version, char error[512])
 {
         char words[256];
         int r;
 
-        r = check_version(database, path, ret_version, error);
+        r = check_version(database, wanted, path, ret_version, error);
         if (r < 0)
                 return r;
         r = check_pages(database, path, error);
@@ -176,7 +194,7 @@ static int check_content(struct database *database, const char *path, const char
                 return r;
         if (*ret_version == STORE_SCHEMA_VERSION && database_prepare_all(database) != SQLITE_OK)
                 return refuse_damaged(error, path, database_explain(database, words, sizeof(words)));
-        return check_name(database, path, node_name, error);
+        return node_name ? check_name(database, path, node_name, error) : 0;
 }
 
 int inspect_database(const char *path, const char *node_name, int *ret_version, char error[512])
@@ -203,7 +221,22 @@ int inspect_database(const char *path, const char *node_name, int *ret_version, 
                 return r;
         r = database_open_look(&database, path, wal) == SQLITE_OK ? 0 : refuse_damaged(error, path, "it cannot be opened");
         if (r == 0)
-                r = check_content(&database, path, node_name, ret_version, error);
+                r = check_content(&database, WANT_DATABASE, path, node_name, ret_version, error);
         database_close_untouched(&database);
         return r;
+}
+
+int inspect_backup(const char *path, const char *name, bool sync, char error[512])
+{
+        struct database database = {};
+        int version, r;
+
+        r = sync ? check_header(path, error) : 0;
+        if (r < 0)
+                return r;
+        r = database_open_look(&database, path, false) == SQLITE_OK ? 0 : refuse_damaged(error, name, "it cannot be opened");
+        if (r == 0)
+                r = check_content(&database, WANT_BACKUP, name, NULL, &version, error);
+        database_close_untouched(&database);
+        return r < 0 ? r : version;
 }

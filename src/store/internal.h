@@ -1,9 +1,10 @@
-/* internal.h - the store and its four threads. Internal to store/.
+/* internal.h - the store and its five threads. Internal to store/.
  *
  * writer      the only one that changes anything; jobs are whole transactions' parts
  * checkpoint  copies the WAL into the file while the writer goes on
  * reader      old log entries and snapshots, for followers
  * history     log rows, for people
+ * backup      whole copies of the database, for people
  *
  * They share the queues in struct worker, the event list, and the few atomics below. */
 #pragma once
@@ -36,7 +37,8 @@ void event_post_text(struct store *store, enum store_event_kind kind, uint64_t c
 
 /* --- what goes in ------------------------------------------------------------------ */
 
-enum write_kind { WRITE_BATCH, WRITE_STAGE_BEGIN, WRITE_STAGE_CHUNK, WRITE_STAGE_INSTALL };
+/* BACKUP writes nothing: it goes on to the backup thread when all before it is durable. */
+enum write_kind { WRITE_BATCH, WRITE_STAGE_BEGIN, WRITE_STAGE_CHUNK, WRITE_STAGE_INSTALL, WRITE_BACKUP };
 
 /* A copy of a caller's batch; everything it points to is in the same piece of memory. */
 struct write_job {
@@ -46,11 +48,21 @@ struct write_job {
         struct store_batch batch;            /* BATCH; INSTALL: base only */
         const void *chunk;                   /* STAGE_CHUNK */
         size_t chunk_size;
+        uint64_t cookie;                     /* BACKUP */
 };
 
 struct write_job *write_job_copy(enum write_kind kind, const struct store_batch *batch, const void *chunk, size_t chunk_size);
 
-enum read_kind { READ_LOG, READ_SNAPSHOT_MAKE, READ_SNAPSHOT_CHUNK, READ_SNAPSHOT_DROP, READ_HISTORY };
+enum read_kind {
+        READ_LOG,
+        READ_SNAPSHOT_MAKE,
+        READ_SNAPSHOT_CHUNK,
+        READ_SNAPSHOT_DROP,
+        READ_HISTORY,
+        READ_BACKUP_MAKE,
+        READ_BACKUP_CHUNK,
+        READ_BACKUP_DROP,
+};
 
 struct read_job {
         struct job job;
@@ -58,7 +70,7 @@ struct read_job {
         uint64_t cookie;
         uint64_t from;                       /* LOG: first index; HISTORY: after; CHUNK: offset */
         size_t count_max, bytes_max;
-        uint64_t snapshot;
+        uint64_t snapshot;                   /* or backup */
         char *lock;                          /* HISTORY; NULL: all */
 };
 
@@ -84,12 +96,20 @@ struct spool {
         uint64_t total;
 };
 
+SLIST_HEAD(spool_list, spool);
+
 struct reader {
         struct worker worker;
         struct database database;
-        SLIST_HEAD(, spool) spools;
+        struct spool_list spools;
         size_t spool_count;
         uint64_t spool_last_id;
+};
+
+struct backups {
+        struct worker worker;
+        struct spool_list spools;
+        uint64_t last_id;
 };
 
 struct store {
@@ -114,6 +134,8 @@ struct store {
         struct reader reader;
         struct worker history;
         struct database history_database;
+        struct backups backups;
+        atomic_bool closing;                 /* a copy that is being made is given up */
 };
 
 /* writer.c */
@@ -149,3 +171,21 @@ void snapshot_chunk(struct store *store, const struct read_job *job);
 void snapshot_drop(struct store *store, uint64_t id);
 /* history.c */
 void history_run(void *store, struct job_list *jobs);
+/* spool.c */
+struct spool *spool_free(struct spool *spool);
+void spool_list_done(struct spool_list *list);
+struct spool *spool_find(const struct spool_list *list, uint64_t id);
+/* Exactly size bytes from offset; 0 or -errno. */
+int spool_read(const struct spool *spool, struct bytes *bytes, uint64_t offset, size_t size);
+/* backup.c */
+void backup_run(void *store, struct job_list *jobs);
+/* Copies the database page by page to target, which is made and must not be there, as of one moment, which *ret_last (the newest
+ * entry) tells. 0, or -errno and words. -ECANCELED: the store is being closed. */
+int backup_copy(struct store *store, const char *target, uint64_t *ret_last, char error[512]);
+/* store.c */
+/* A copy on the heap, which the worker frees. */
+void store_queue_read(struct worker *worker, const struct read_job *job);
+void store_remove_unfinished(const struct store *store);
+struct store *store_new(const char *directory, const char *file, store_describe describe);
+int store_lock_directory(struct store *store, char error[512]);
+int store_start(struct store *store, int version, char error[512]);

@@ -109,6 +109,9 @@ static void answer(struct store *store, const struct read_job *job)
                         snapshot_make(store, job);
                 return;
         case READ_HISTORY:
+        case READ_BACKUP_MAKE:
+        case READ_BACKUP_CHUNK:
+        case READ_BACKUP_DROP:
                 break;
         }
         abort();
@@ -128,12 +131,6 @@ void reader_run(void *context, struct job_list *jobs)
 
 void reader_done(struct reader *reader)
 {
-        struct spool *spool;
-
-        while ((spool = SLIST_FIRST(&reader->spools))) {
-                SLIST_REMOVE_HEAD(&reader->spools, next);
-                (void)close(spool->fd);
-                free(spool);
-        }
+        spool_list_done(&reader->spools);
         database_close(&reader->database);
 }

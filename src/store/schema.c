@@ -30,6 +30,11 @@ static const char *const steps[STORE_SCHEMA_VERSION] = {
         "PRAGMA application_id = " TEXT_OF(STORE_APPLICATION_ID) ";",
 };
 
+int schema_claim(struct database *database)
+{
+        return sqlite3_exec(database->handle, "PRAGMA application_id = " TEXT_OF(STORE_APPLICATION_ID), NULL, NULL, NULL);
+}
+
 static int run_steps(struct database *database, int version)
 {
         char pragma[64];

@@ -152,14 +152,6 @@ static int copy_state(struct copy *copy, struct event *event)
         return rc;
 }
 
-static struct spool *spool_free(struct spool *spool)
-{
-        if (spool->fd >= 0)
-                (void)close(spool->fd);
-        free(spool);
-        return NULL;
-}
-
 static void keep_spool(struct reader *reader, struct spool *spool, struct event *event)
 {
         spool->id = ++reader->spool_last_id;
@@ -204,42 +196,15 @@ void snapshot_make(struct store *store, const struct read_job *job)
 
 /* --- reading one ------------------------------------------------------------------ */
 
-static struct spool *find_spool(struct reader *reader, uint64_t id)
-{
-        struct spool *spool;
-
-        SLIST_FOREACH(spool, &reader->spools, next)
-                if (spool->id == id)
-                        return spool;
-        return NULL;
-}
-
 void snapshot_drop(struct store *store, uint64_t id)
 {
-        struct spool *spool = find_spool(&store->reader, id);
+        struct spool *spool = spool_find(&store->reader.spools, id);
 
         if (!spool)
                 return;
         SLIST_REMOVE(&store->reader.spools, spool, spool, next);
         store->reader.spool_count--;
         spool_free(spool);
-}
-
-static int read_all(int fd, struct bytes *bytes, uint64_t offset, size_t size)
-{
-        uint8_t *place = bytes_reserve(bytes, size);
-
-        for (size_t done = 0; done < size;) {
-                ssize_t n = pread(fd, place + done, size - done, (off_t)(offset + done));
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n <= 0)
-                        return n < 0 ? -errno : -EIO;
-                done += (size_t)n;
-        }
-        bytes->size = size;
-        return 0;
 }
 
 /* As many whole records as there are at the front. */
@@ -267,7 +232,7 @@ static int read_chunk(const struct spool *spool, const struct read_job *job, str
         size = (size_t)MIN((uint64_t)job->bytes_max, spool->total - job->from);
         if (size == 0)
                 return 0;
-        r = read_all(spool->fd, bytes, job->from, size);
+        r = spool_read(spool, bytes, job->from, size);
         if (r < 0)
                 return r;
         bytes->size = whole_records(bytes);
@@ -277,7 +242,7 @@ static int read_chunk(const struct spool *spool, const struct read_job *job, str
 
 void snapshot_chunk(struct store *store, const struct read_job *job)
 {
-        const struct spool *spool = find_spool(&store->reader, job->snapshot);
+        const struct spool *spool = spool_find(&store->reader.spools, job->snapshot);
         struct event *event;
         int r;
 

@@ -104,6 +104,7 @@ int stage_carry_out(struct store *store, const struct write_job *job)
         case WRITE_STAGE_INSTALL:
                 return install(writer, job->batch.base);
         case WRITE_BATCH:
+        case WRITE_BACKUP:
                 break;
         }
         abort();

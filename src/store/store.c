@@ -12,13 +12,14 @@
 
 #include "base/alloc.h"
 #include "base/random.h"
+#include "store/backup.h"
 #include "store/internal.h"
 #include "store/schema.h"
 
 /* The lock is on the directory: it needs no file of its own, holds before there
  * is a database, and goes with the process. SQLite's own locks would let a
  * second process in between two transactions. */
-static int lock_directory(struct store *store, char error[512])
+int store_lock_directory(struct store *store, char error[512])
 {
         int r;
 
@@ -38,13 +39,14 @@ static int lock_directory(struct store *store, char error[512])
         return 0;
 }
 
-/* What a killed process left of a database it was still making: nobody was told of it. */
-static void remove_unfinished(const struct store *store)
+/* What a killed process left of a database or a copy it was still making: nobody was told of it. */
+void store_remove_unfinished(const struct store *store)
 {
         (void)unlinkat(store->directory_fd, "dlock.db.new", 0);
         (void)unlinkat(store->directory_fd, "dlock.db.new-wal", 0);
         (void)unlinkat(store->directory_fd, "dlock.db.new-shm", 0);
         (void)unlinkat(store->directory_fd, "dlock.db.new-journal", 0);
+        (void)unlinkat(store->directory_fd, "dlock.db.backup", 0);
 }
 
 static int sync_file(const char *path)
@@ -64,9 +66,9 @@ static int create(struct store *store, const char *node_name, char error[512])
         if (asprintf(&unfinished, "%s.new", store->path) < 0)
                 return -ENOMEM;
         (void)strcpy(identity.name, node_name);
-        remove_unfinished(store);
+        store_remove_unfinished(store);
         if (schema_create(unfinished, &identity, error) != SQLITE_OK) {
-                remove_unfinished(store);
+                store_remove_unfinished(store);
                 return -EIO;
         }
         r = sync_file(unfinished);
@@ -88,60 +90,69 @@ static int start_threads(struct store *store, char error[512])
                 r = worker_start(&store->reader.worker, "store-reader", reader_run, store);
         if (r == 0)
                 r = worker_start(&store->history, "store-history", history_run, store);
+        if (r == 0)
+                r = worker_start(&store->backups.worker, "store-backup", backup_run, store);
         if (r < 0)
                 (void)snprintf(error, 512, "threads cannot be started: %s", strerrordesc_np(-r));
         return r;
 }
 
-static int open_database(struct store *store, const char *node_name, char error[512])
-{
-        int version = STORE_SCHEMA_VERSION, r;
-
-        r = inspect_database(store->path, node_name, &version, error);
-        if (r == -ENOENT)
-                r = create(store, node_name, error);
-        if (r < 0)
-                return r;
-        /* The name of the file is to be as durable as the file. */
-        if (fsync(store->directory_fd) < 0) {
-                (void)snprintf(error, 512, "%.300s cannot be synced: %s: check the disk", store->directory, strerrordesc_np(errno));
-                return -EIO;
-        }
-        return writer_open(store, version, error);
-}
-
-static int open_all(struct store *store, const char *node_name, char error[512])
+int store_start(struct store *store, int version, char error[512])
 {
         int r;
 
-        r = lock_directory(store, error);
-        if (r < 0)
-                return r;
         store->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (store->event_fd < 0) {
                 r = -errno;
                 (void)snprintf(error, 512, "no event descriptor: %s", strerrordesc_np(-r));
                 return r;
         }
-        r = open_database(store, node_name, error);
-        if (r < 0)
-                return r;
-        return start_threads(store, error);
+        r = writer_open(store, version, error);
+        return r < 0 ? r : start_threads(store, error);
 }
 
-int store_open(const char *directory, const char *node_name, store_describe describe, struct store **ret_store, char error[512])
+static int open_all(struct store *store, const char *node_name, char error[512])
+{
+        int version = STORE_SCHEMA_VERSION, r;
+
+        r = store_lock_directory(store, error);
+        if (r < 0)
+                return r;
+        r = inspect_database(store->path, node_name, &version, error);
+        if (r == -ENOENT)
+                r = create(store, node_name, error);
+        if (r < 0)
+                return r;
+        store_remove_unfinished(store);
+        /* The name of the file is to be as durable as the file. */
+        if (fsync(store->directory_fd) < 0) {
+                (void)snprintf(error, 512, "%.300s cannot be synced: %s: check the disk", store->directory, strerrordesc_np(errno));
+                return -EIO;
+        }
+        return store_start(store, version, error);
+}
+
+struct store *store_new(const char *directory, const char *file, store_describe describe)
 {
         struct store *store = alloc_zeroed(1, sizeof(*store));
-        int r;
 
-        assert(strlen(node_name) <= LIMIT_NODE_NAME_BYTES);
         store->directory = alloc_text(directory, strlen(directory));
-        store->path = alloc_zeroed(strlen(directory) + sizeof("/dlock.db"), 1);
-        (void)stpcpy(stpcpy(store->path, directory), "/dlock.db");
+        store->path = alloc_zeroed(strlen(directory) + 1 + strlen(file) + 1, 1);
+        (void)stpcpy(stpcpy(stpcpy(store->path, directory), "/"), file);
         store->directory_fd = store->event_fd = -1;
         store->describe = describe;
         TAILQ_INIT(&store->events);
         (void)pthread_mutex_init(&store->event_mutex, NULL);
+        return store;
+}
+
+int store_open(const char *directory, const char *node_name, store_describe describe, struct store **ret_store, char error[512])
+{
+        struct store *store;
+        int r;
+
+        assert(strlen(node_name) <= LIMIT_NODE_NAME_BYTES);
+        store = store_new(directory, "dlock.db", describe);
         r = open_all(store, node_name, error);
         if (r < 0) {
                 (void)store_close(store);
@@ -171,11 +182,14 @@ struct store *store_close(struct store *store)
 
         if (!store)
                 return NULL;
+        store->closing = true;
         worker_stop(&store->writer.worker);
+        worker_stop(&store->backups.worker);
         worker_stop(&store->checkpointer);
         worker_stop(&store->reader.worker);
         worker_stop(&store->history);
         reader_done(&store->reader);
+        spool_list_done(&store->backups.spools);
         database_close(&store->history_database);
         close_databases(store);
         while ((event = TAILQ_FIRST(&store->events))) {
@@ -227,7 +241,7 @@ int store_flush(struct store *store)
         return store->failed ? -EIO : 0;
 }
 
-static void queue_read(struct worker *worker, const struct read_job *job)
+void store_queue_read(struct worker *worker, const struct read_job *job)
 {
         struct read_job *copy = alloc_zeroed(1, sizeof(*copy));
 
@@ -237,29 +251,49 @@ static void queue_read(struct worker *worker, const struct read_job *job)
 
 void store_read_log(struct store *store, uint64_t cookie, uint64_t from, size_t count_max, size_t bytes_max)
 {
-        queue_read(&store->reader.worker, &(struct read_job){ .kind = READ_LOG, .cookie = cookie, .from = from,
+        store_queue_read(&store->reader.worker, &(struct read_job){ .kind = READ_LOG, .cookie = cookie, .from = from,
                                                               .count_max = count_max, .bytes_max = bytes_max });
 }
 
 void store_snapshot_make(struct store *store, uint64_t cookie)
 {
-        queue_read(&store->reader.worker, &(struct read_job){ .kind = READ_SNAPSHOT_MAKE, .cookie = cookie });
+        store_queue_read(&store->reader.worker, &(struct read_job){ .kind = READ_SNAPSHOT_MAKE, .cookie = cookie });
 }
 
 void store_snapshot_read(struct store *store, uint64_t cookie, uint64_t snapshot, uint64_t offset, size_t size_max)
 {
-        queue_read(&store->reader.worker, &(struct read_job){ .kind = READ_SNAPSHOT_CHUNK, .cookie = cookie, .snapshot = snapshot,
+        store_queue_read(&store->reader.worker, &(struct read_job){ .kind = READ_SNAPSHOT_CHUNK, .cookie = cookie, .snapshot = snapshot,
                                                               .from = offset, .bytes_max = size_max });
 }
 
 void store_snapshot_drop(struct store *store, uint64_t snapshot)
 {
-        queue_read(&store->reader.worker, &(struct read_job){ .kind = READ_SNAPSHOT_DROP, .snapshot = snapshot });
+        store_queue_read(&store->reader.worker, &(struct read_job){ .kind = READ_SNAPSHOT_DROP, .snapshot = snapshot });
 }
 
 void store_read_history(struct store *store, uint64_t cookie, const char *lock, uint64_t after, size_t limit)
 {
         assert(limit <= LIMIT_PAGE_ROWS);
-        queue_read(&store->history, &(struct read_job){ .kind = READ_HISTORY, .cookie = cookie, .from = after, .count_max = limit,
+        store_queue_read(&store->history, &(struct read_job){ .kind = READ_HISTORY, .cookie = cookie, .from = after, .count_max = limit,
                                                         .lock = lock ? alloc_text(lock, strlen(lock)) : NULL });
+}
+
+void store_backup_make(struct store *store, uint64_t cookie)
+{
+        struct write_job *job = write_job_copy(WRITE_BACKUP, &(struct store_batch){}, NULL, 0);
+
+        job->cookie = cookie;
+        job->token = ++store->last_token;
+        worker_push(&store->writer.worker, &job->job);
+}
+
+void store_backup_read(struct store *store, uint64_t cookie, uint64_t backup, uint64_t offset, size_t size_max)
+{
+        store_queue_read(&store->backups.worker, &(struct read_job){ .kind = READ_BACKUP_CHUNK, .cookie = cookie, .snapshot = backup,
+                                                                     .from = offset, .bytes_max = size_max });
+}
+
+void store_backup_drop(struct store *store, uint64_t backup)
+{
+        store_queue_read(&store->backups.worker, &(struct read_job){ .kind = READ_BACKUP_DROP, .snapshot = backup });
 }

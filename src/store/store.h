@@ -84,6 +84,8 @@ struct store *store_close(struct store *store);
 struct store_batch {
         const struct store_identity *identity;       /* NULL: unchanged */
         const struct raft_hard_state *hard;          /* NULL: unchanged */
+        bool clear_log;                              /* delete all entries: base, which must be given, stands after them, and the
+                                                      * file is a node's own from here on. Of a cluster that begins anew */
         uint64_t truncate_from;                      /* delete entries from here on; 0: none */
         const struct raft_entry *const *entries;     /* consecutive, after what is there */
         size_t entry_count;
@@ -128,6 +130,8 @@ enum store_event_kind {
         STORE_SNAPSHOT_MADE,
         STORE_SNAPSHOT_CHUNK,
         STORE_HISTORY,
+        STORE_BACKUP_MADE,                   /* backup.h */
+        STORE_BACKUP_CHUNK,
         STORE_READ_FAILED,                   /* a read could not be served; the node goes on; text says why */
 };
 
@@ -139,14 +143,15 @@ struct store_event {
         struct raft_entry *const *entries;   /* LOG, HISTORY */
         size_t entry_count;
         uint64_t log_first;                  /* LOG, HISTORY: the oldest index there is */
+        uint64_t log_last;                   /* BACKUP_MADE: the newest index in it */
         uint64_t looked_until;               /* HISTORY: go on after this */
         bool more;                           /* HISTORY: there may be more after looked_until */
-        uint64_t snapshot;                   /* SNAPSHOT_MADE, SNAPSHOT_CHUNK */
+        uint64_t snapshot;                   /* SNAPSHOT_*; BACKUP_*: of the backup */
         struct raft_base base;               /* SNAPSHOT_MADE */
-        uint64_t offset;                     /* SNAPSHOT_CHUNK */
-        const uint8_t *data;                 /* SNAPSHOT_CHUNK */
-        size_t size;                         /* SNAPSHOT_CHUNK */
-        uint64_t total;                      /* SNAPSHOT_MADE, SNAPSHOT_CHUNK: bytes of the whole stream */
+        uint64_t offset;                     /* *_CHUNK */
+        const uint8_t *data;                 /* *_CHUNK */
+        size_t size;                         /* *_CHUNK */
+        uint64_t total;                      /* SNAPSHOT_*, BACKUP_*: bytes of the whole stream */
 };
 
 /* Readable when store_process has something. */

@@ -63,6 +63,21 @@ int writer_open(struct store *store, int version, char error[512])
         return sync_what_is_there(database, store->path, error);
 }
 
+static int carry_out(struct store *store, const struct write_job *job)
+{
+        switch (job->kind) {
+        case WRITE_BATCH:
+                return batch_carry_out(store, job);
+        case WRITE_STAGE_BEGIN:
+        case WRITE_STAGE_CHUNK:
+        case WRITE_STAGE_INSTALL:
+                return stage_carry_out(store, job);
+        case WRITE_BACKUP:
+                return SQLITE_OK;
+        }
+        abort();
+}
+
 static int carry_out_all(struct store *store, const struct job_list *jobs)
 {
         struct job *job;
@@ -70,11 +85,9 @@ static int carry_out_all(struct store *store, const struct job_list *jobs)
 
         rc = database_run(&store->writer.database, STATEMENT_BEGIN_WRITE);
         STAILQ_FOREACH(job, jobs, next) {
-                const struct write_job *write = (const struct write_job *)job;
-
                 if (rc != SQLITE_OK)
                         return rc;
-                rc = write->kind == WRITE_BATCH ? batch_carry_out(store, write) : stage_carry_out(store, write);
+                rc = carry_out(store, (const struct write_job *)job);
         }
         return rc == SQLITE_OK ? database_run(&store->writer.database, STATEMENT_COMMIT) : rc;
 }
@@ -121,6 +134,19 @@ void store_fail(struct store *store, struct database *database, int rc, const ch
                                 store->path, database_explain(database, buffer, sizeof(buffer)), what_to_do(database, rc));
 }
 
+/* What a backup is to hold is durable now. */
+static void pass_on(struct store *store, const struct job_list *jobs)
+{
+        struct job *job;
+
+        STAILQ_FOREACH(job, jobs, next) {
+                const struct write_job *write = (const struct write_job *)job;
+
+                if (write->kind == WRITE_BACKUP)
+                        store_queue_read(&store->backups.worker, &(struct read_job){ .kind = READ_BACKUP_MAKE, .cookie = write->cookie });
+        }
+}
+
 static uint64_t free_jobs(struct job_list *jobs)
 {
         uint64_t token = 0;
@@ -145,6 +171,8 @@ void writer_run(void *context, struct job_list *jobs)
                 return;
         }
         rc = carry_out_all(store, jobs);
+        if (rc == SQLITE_OK)
+                pass_on(store, jobs);
         token = free_jobs(jobs);
         if (rc != SQLITE_OK) {
                 store_fail(store, &store->writer.database, rc, *store->writer.words ? store->writer.words : NULL);

@@ -263,3 +263,46 @@ bool wire_read_state(const struct wire_frame *frame, struct wire_state *ret_stat
         ret_state->leader_age_ms = get_age(&reader);
         return bytes_reader_finished(&reader);
 }
+
+void wire_write_piece(struct bytes *out, const struct wire_piece *piece)
+{
+        size_t frame = wire_frame_begin(out, WIRE_PIECE, piece->tag);
+
+        assert(piece->leader_age_ms >= -1);
+        assert(piece->size <= LIMIT_BACKUP_PIECE_BYTES);
+        bytes_put_u8(out, (uint8_t)piece->outcome);
+        bytes_put_u64(out, piece->index);
+        put_i64(out, piece->leader_age_ms);
+        bytes_put_u64(out, piece->backup);
+        bytes_put_u64(out, piece->offset);
+        bytes_put_u64(out, piece->total);
+        bytes_put_blob(out, piece->data, piece->size);
+        wire_put_people_text(out, piece->reason, LIMIT_REASON_BYTES);
+        wire_frame_end(out, frame, LIMIT_CLIENT_REPLY_BYTES);
+}
+
+/* Within the whole; and who got nothing has none of its numbers. */
+static bool piece_is_sound(const struct wire_piece *piece)
+{
+        if (piece->outcome != WIRE_YES)
+                return piece->backup == 0 && piece->offset == 0 && piece->total == 0 && piece->size == 0;
+        return piece->backup != 0 && piece->offset <= piece->total && piece->size <= piece->total - piece->offset;
+}
+
+bool wire_read_piece(const struct wire_frame *frame, struct wire_piece *ret_piece)
+{
+        struct bytes_reader reader = bytes_reader_of(frame->body, frame->body_size);
+
+        if (frame->type != WIRE_PIECE)
+                return false;
+        *ret_piece = (struct wire_piece){ .tag = frame->tag };
+        ret_piece->outcome = get_outcome(&reader);
+        ret_piece->index = bytes_get_u64(&reader);
+        ret_piece->leader_age_ms = get_age(&reader);
+        ret_piece->backup = bytes_get_u64(&reader);
+        ret_piece->offset = bytes_get_u64(&reader);
+        ret_piece->total = bytes_get_u64(&reader);
+        ret_piece->data = bytes_get_blob(&reader, LIMIT_BACKUP_PIECE_BYTES, &ret_piece->size);
+        wire_get_people_text(&reader, ret_piece->reason, sizeof(ret_piece->reason));
+        return bytes_reader_finished(&reader) && piece_is_sound(ret_piece);
+}

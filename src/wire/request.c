@@ -67,6 +67,13 @@ static void put_history(struct bytes *out, const struct wire_request *request)
         bytes_put_u16(out, request->limit);
 }
 
+static void put_backup(struct bytes *out, const struct wire_request *request)
+{
+        bytes_put_u64(out, request->min_index);
+        bytes_put_u64(out, request->backup);
+        bytes_put_u64(out, request->offset);
+}
+
 void wire_write_request(struct bytes *out, const struct wire_request *request)
 {
         size_t frame = wire_frame_begin(out, request->type, request->tag);
@@ -89,6 +96,9 @@ void wire_write_request(struct bytes *out, const struct wire_request *request)
                 break;
         case WIRE_STATUS:
                 break;
+        case WIRE_BACKUP:
+                put_backup(out, request);
+                break;
         case WIRE_HELLO:
         case WIRE_WELCOME:
         case WIRE_REFUSAL:
@@ -96,6 +106,7 @@ void wire_write_request(struct bytes *out, const struct wire_request *request)
         case WIRE_ROWS:
         case WIRE_EVENTS:
         case WIRE_STATE:
+        case WIRE_PIECE:
                 abort();                     /* not a request */
         }
         wire_frame_end(out, frame, LIMIT_CLIENT_REQUEST_BYTES);
@@ -108,7 +119,7 @@ static void get_limit(struct bytes_reader *reader, struct wire_request *request)
                 reader->bad = true;
 }
 
-/* False: type is not that of a request. */
+/* False: type is not that of a request, or it contradicts itself. */
 static bool get_request(struct bytes_reader *reader, uint8_t type, struct wire_request *request)
 {
         switch (type) {
@@ -136,6 +147,11 @@ static bool get_request(struct bytes_reader *reader, uint8_t type, struct wire_r
                 return true;
         case WIRE_STATUS:
                 return true;
+        case WIRE_BACKUP:
+                request->min_index = bytes_get_u64(reader);
+                request->backup = bytes_get_u64(reader);
+                request->offset = bytes_get_u64(reader);
+                return request->backup != 0 || request->offset == 0;
         default:
                 return false;
         }

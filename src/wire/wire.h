@@ -31,6 +31,7 @@ enum wire_type {
         WIRE_LIST = 5,
         WIRE_HISTORY = 6,
         WIRE_STATUS = 7,
+        WIRE_BACKUP = 8,
         /* node to client */
         WIRE_WELCOME = 65,
         WIRE_REFUSAL = 66,                   /* closes the conversation; reason for people */
@@ -38,6 +39,7 @@ enum wire_type {
         WIRE_ROWS = 68,                      /* to LIST */
         WIRE_EVENTS = 69,                    /* to HISTORY */
         WIRE_STATE = 70,                     /* to STATUS */
+        WIRE_PIECE = 71,                     /* to BACKUP */
 };
 
 struct wire_hello {
@@ -73,7 +75,7 @@ struct wire_request {
         enum wire_type type;
         uint64_t tag;
         uint32_t deadline_ms;                /* from receipt; after it the answer is UNKNOWN; 0: the node's default */
-        uint64_t min_index;                  /* CHECK, LIST: the highest index this client has seen; the node waits to have applied it */
+        uint64_t min_index;                  /* CHECK, LIST, BACKUP: the highest index this client has seen; the node waits to have applied it */
         struct id128 handle;                 /* PREEMPT, RELEASE: request id, DESIGN section 5 */
         uint64_t seq;
         struct client_id client;             /* PREEMPT, RELEASE: on whose behalf; size 0: the hello's */
@@ -81,6 +83,7 @@ struct wire_request {
         struct lock_name after;              /* LIST; may be empty */
         uint64_t after_index;                /* HISTORY */
         uint16_t limit;                      /* LIST, HISTORY: 1 to LIMIT_PAGE_ROWS */
+        uint64_t backup, offset;             /* BACKUP: a piece of this one from there on; both 0: make one. It ends with the connection */
 };
 
 enum wire_outcome {
@@ -139,6 +142,18 @@ struct wire_state {
         int64_t leader_age_ms;
 };
 
+/* A piece of a backup. The first answer, to whom asked to make it, has no data yet. */
+struct wire_piece {
+        uint64_t tag;
+        enum wire_outcome outcome;           /* YES, or UNKNOWN/REJECTED with a reason and nothing else */
+        uint64_t index;                      /* of the newest entry in it */
+        int64_t leader_age_ms;               /* when it was made */
+        uint64_t backup, offset, total;
+        const uint8_t *data;                 /* read: points into the frame; at most LIMIT_BACKUP_PIECE_BYTES */
+        size_t size;
+        char reason[LIMIT_REASON_BYTES + 1];
+};
+
 /* --- frames --- */
 
 enum wire_frame_status { WIRE_FRAME_READY, WIRE_FRAME_INCOMPLETE, WIRE_FRAME_TOO_LONG, WIRE_FRAME_MALFORMED };
@@ -166,6 +181,7 @@ void wire_write_row(struct bytes *out, const struct wire_row *row);
 void wire_write_event(struct bytes *out, const struct wire_event *event);
 void wire_write_page_end(struct bytes *out, size_t frame_offset);
 void wire_write_state(struct bytes *out, const struct wire_state *state);
+void wire_write_piece(struct bytes *out, const struct wire_piece *piece);
 
 /* --- readers: false means malformed; *ret_ is then unspecified --- */
 bool wire_read_hello(const struct wire_frame *frame, struct wire_hello *ret_hello);
@@ -178,3 +194,4 @@ bool wire_read_page(const struct wire_frame *frame, struct wire_page *ret_page, 
 bool wire_read_row(struct bytes_reader *rows, struct wire_row *ret_row);
 bool wire_read_event(struct bytes_reader *rows, struct wire_event *ret_event);
 bool wire_read_state(const struct wire_frame *frame, struct wire_state *ret_state);
+bool wire_read_piece(const struct wire_frame *frame, struct wire_piece *ret_piece);

@@ -8,8 +8,8 @@ import struct
 
 "localhost".encode("idna")  # loads what resolving needs, before a test becomes a user who may not read it
 
-HELLO, PREEMPT, RELEASE, CHECK, LIST, HISTORY, STATUS = range(1, 8)
-WELCOME, REFUSAL, RESULT, ROWS, EVENTS, STATE = range(65, 71)
+HELLO, PREEMPT, RELEASE, CHECK, LIST, HISTORY, STATUS, BACKUP = range(1, 9)
+WELCOME, REFUSAL, RESULT, ROWS, EVENTS, STATE, PIECE = range(65, 72)
 YES, NO, UNKNOWN, REJECTED = range(1, 5)
 
 

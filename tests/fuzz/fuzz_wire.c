@@ -73,6 +73,7 @@ static void as_client(const struct wire_frame *frame)
         struct wire_refusal refusal;
         struct wire_result result;
         struct wire_state state;
+        struct wire_piece piece;
         struct bytes out = { 0 };
 
         if (wire_read_welcome(frame, &welcome)) {
@@ -90,6 +91,11 @@ static void as_client(const struct wire_frame *frame)
         }
         if (wire_read_state(frame, &state)) {
                 wire_write_state(&out, &state);
+                must_be_same(&out, frame);
+        }
+        if (wire_read_piece(frame, &piece)) {
+                must(piece.size <= piece.total);
+                wire_write_piece(&out, &piece);
                 must_be_same(&out, frame);
         }
         read_page(frame);

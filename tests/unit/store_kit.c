@@ -139,7 +139,14 @@ void keep(void *context, const struct store_event *event)
                         memcpy(seen->configuration, event->base.configuration, event->base.configuration_size);
                 seen->base.configuration = seen->configuration;
                 return;
+        case STORE_BACKUP_MADE:
+                seen->backups++;
+                seen->snapshot = event->snapshot;
+                seen->total = event->total;
+                seen->log_last = event->log_last;
+                return;
         case STORE_SNAPSHOT_CHUNK:
+        case STORE_BACKUP_CHUNK:
                 seen->chunks++;
                 seen->offset = event->offset;
                 ck_assert_uint_eq(event->offset, seen->stream.size);

@@ -16,9 +16,9 @@ extern char error[512];
 
 struct seen {
         uint64_t token;
-        unsigned failed, read_failed, snapshots, chunks, logs, histories;
+        unsigned failed, read_failed, snapshots, chunks, logs, histories, backups;
         char text[1024];
-        uint64_t cookie, log_first, looked_until, snapshot, total, offset;
+        uint64_t cookie, log_first, log_last, looked_until, snapshot, total, offset;
         bool more;
         uint64_t indices[2048];
         char locks[2048][32];

@@ -69,6 +69,71 @@ START_TEST(answer_tells_what_the_node_said)
 }
 END_TEST
 
+static void node_give(const struct wire_request *request, uint64_t offset, const char *data)
+{
+        struct wire_piece piece = { .tag = request->tag, .outcome = WIRE_YES, .index = 40, .leader_age_ms = 3, .backup = 9, .offset = offset, .total = 10,
+                                    .data = (const uint8_t *)data, .size = strlen(data) };
+        struct bytes out = { 0 };
+
+        wire_write_piece(&out, &piece);
+        node_say(0, &out);
+}
+
+static struct wire_request ask_backup(uint64_t backup, uint64_t offset)
+{
+        ck_assert_int_gt(dlock_submit(dlock, &(struct dlock_request){ .operation = DLOCK_OP_BACKUP, .backup = backup, .offset = offset }), 0);
+        return node_wait_request(0);
+}
+
+START_TEST(backup_comes_piece_by_piece)
+{
+        struct wire_request request;
+        struct dlock_answer answer;
+
+        greeted_handle();
+        request = ask_backup(0, 0);
+        ck_assert_int_eq(request.type, WIRE_BACKUP);
+        ck_assert_uint_eq(request.backup, 0);
+        node_give(&request, 0, "");
+        answer = wait_answer();
+        ck_assert_int_eq(answer.outcome, DLOCK_YES);
+        ck_assert_uint_eq(answer.backup, 9);
+        ck_assert_uint_eq(answer.total, 10);
+        ck_assert_uint_eq(answer.size, 0);
+        ck_assert_uint_eq(answer.index, 40);
+        request = ask_backup(9, 4);
+        ck_assert_uint_eq(request.backup, 9);
+        ck_assert_uint_eq(request.offset, 4);
+        node_give(&request, 4, "pieces");
+        answer = wait_answer();
+        ck_assert_uint_eq(answer.offset, 4);
+        ck_assert_uint_eq(answer.size, 6);
+        ck_assert_mem_eq(answer.data, "pieces", 6);
+        ck_assert_int_eq(dlock_submit(dlock, &(struct dlock_request){ .operation = DLOCK_OP_BACKUP, .offset = 4 }), -EINVAL);
+}
+END_TEST
+
+START_TEST(another_piece_than_the_one_asked_for_is_no_answer)
+{
+        static const struct {
+                uint64_t offset;
+                const char *data;
+        } wrong[] = { { 3, "piece" }, { 4, "" } };
+        struct wire_request request;
+
+        greeted_handle();
+        request = ask_backup(9, 4);
+        node_give(&request, wrong[_i].offset, wrong[_i].data);
+        go_on(20);
+        node_hang_up(0);
+        node_greet(0);                       /* it has come back, and asks again */
+        request = node_wait_request(0);
+        ck_assert_uint_eq(request.offset, 4);
+        node_give(&request, 4, "pieces");
+        ck_assert_int_eq(wait_answer().outcome, DLOCK_YES);
+}
+END_TEST
+
 START_TEST(bad_requests_are_told_and_not_sent)
 {
         char name[DLOCK_NAME_MAX + 2];
@@ -335,6 +400,8 @@ static Suite *suite(void)
         suite_add_tcase(s, c);
         tcase_add_test(c, request_carries_all_that_the_node_needs);
         tcase_add_test(c, answer_tells_what_the_node_said);
+        tcase_add_test(c, backup_comes_piece_by_piece);
+        tcase_add_loop_test(c, another_piece_than_the_one_asked_for_is_no_answer, 0, 2);
         tcase_add_test(c, bad_requests_are_told_and_not_sent);
         tcase_add_test(c, so_many_requests_at_once_and_no_more);
         tcase_add_test(c, answers_may_come_in_any_order_and_requests_have_handles_of_their_own);

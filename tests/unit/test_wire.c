@@ -85,6 +85,13 @@ static bool reads_state(const struct wire_frame *frame)
         return wire_read_state(frame, &state);
 }
 
+static bool reads_piece(const struct wire_frame *frame)
+{
+        struct wire_piece piece;
+
+        return wire_read_piece(frame, &piece);
+}
+
 static bool reads_page(const struct wire_frame *frame)
 {
         struct wire_page page;
@@ -359,6 +366,28 @@ START_TEST(status_has_nothing_but_a_deadline)
         ck_assert_uint_eq(read_back().deadline_ms, LIMIT_DEADLINE_MS);
         expect_exact(reads_request);
         expect_types(reads_request, (const uint8_t[]){ WIRE_STATUS }, 1);
+}
+END_TEST
+
+START_TEST(backup_is_read_as_written)
+{
+        struct wire_request request = { .type = WIRE_BACKUP, .tag = 1, .min_index = 7, .backup = UINT64_MAX, .offset = 1 }, seen;
+
+        wire_write_request(&out, &request);
+        seen = read_back();
+        ck_assert_uint_eq(seen.min_index, 7);
+        ck_assert_uint_eq(seen.backup, UINT64_MAX);
+        ck_assert_uint_eq(seen.offset, 1);
+        expect_exact(reads_request);
+        bytes_clear(&out);
+        request.backup = 0;                                       /* from the middle of what is still to be made */
+        wire_write_request(&out, &request);
+        ck_assert(!reads_request(&(struct wire_frame){ .type = WIRE_BACKUP, .body = out.data + 13, .body_size = out.size - 13 }));
+        bytes_clear(&out);
+        request.offset = 0;
+        wire_write_request(&out, &request);
+        expect_exact(reads_request);
+        expect_types(reads_request, (const uint8_t[]){ WIRE_BACKUP }, 1);
 }
 END_TEST
 
@@ -643,14 +672,70 @@ START_TEST(state_without_a_leader_is_read_as_written)
 }
 END_TEST
 
+START_TEST(piece_is_read_as_written)
+{
+        struct wire_piece piece = { .tag = 4, .outcome = WIRE_YES, .index = 11, .leader_age_ms = 12, .backup = 13, .offset = 14, .total = 18,
+                                    .data = (const uint8_t *)"data", .size = 4 }, seen;
+        struct wire_frame frame;
+
+        wire_write_piece(&out, &piece);
+        frame = only_frame();
+        ck_assert(wire_read_piece(&frame, &seen));
+        ck_assert_uint_eq(seen.tag, 4);
+        ck_assert_int_eq(seen.outcome, WIRE_YES);
+        ck_assert_uint_eq(seen.index, 11);
+        ck_assert_int_eq(seen.leader_age_ms, 12);
+        ck_assert_uint_eq(seen.backup, 13);
+        ck_assert_uint_eq(seen.offset, 14);
+        ck_assert_uint_eq(seen.total, 18);
+        ck_assert_uint_eq(seen.size, 4);
+        ck_assert_mem_eq(seen.data, "data", 4);
+        expect_exact(reads_piece);
+        expect_types(reads_piece, (const uint8_t[]){ WIRE_PIECE }, 1);
+        expect_refused_with(reads_piece, 0, 0);
+        expect_refused_with(reads_piece, 0, WIRE_REJECTED);       /* a no that has data */
+        expect_refused_with(reads_piece, 17, 0);                  /* of no backup */
+        expect_refused_with(reads_piece, 25, 15);                 /* one byte beyond the end */
+        expect_refused_with(reads_piece, 32, 255);
+        expect_refused_with(reads_piece, 33, 17);
+        expect_refused_with(reads_piece, 44, 255);
+}
+END_TEST
+
+START_TEST(piece_without_data_is_read_as_written)
+{
+        wire_write_piece(&out, &(struct wire_piece){ .outcome = WIRE_YES, .backup = 1, .total = 4096, .leader_age_ms = -1 });
+        expect_exact(reads_piece);
+        bytes_clear(&out);
+        wire_write_piece(&out, &(struct wire_piece){ .outcome = WIRE_REJECTED, .leader_age_ms = -1, .reason = "only root" });
+        expect_exact(reads_piece);
+        expect_refused_with(reads_piece, 33, 1);
+}
+END_TEST
+
+START_TEST(largest_piece_fits_its_limit)
+{
+        _cleanup_free_ uint8_t *data = calloc(1, LIMIT_BACKUP_PIECE_BYTES);
+        struct wire_piece seen;
+        struct wire_frame frame;
+
+        wire_write_piece(&out, &(struct wire_piece){ .outcome = WIRE_YES, .backup = 1, .total = UINT64_MAX, .leader_age_ms = -1, .data = data,
+                                                     .size = LIMIT_BACKUP_PIECE_BYTES });
+        frame = only_frame();
+        ck_assert(wire_read_piece(&frame, &seen));
+        ck_assert_uint_eq(seen.size, LIMIT_BACKUP_PIECE_BYTES);
+}
+END_TEST
+
 START_TEST(any_flipped_bit_is_refused_or_read_within_bounds)
 {
-        static const frame_reader readers[] = { reads_hello, reads_welcome, reads_refusal, reads_request, reads_result, reads_page, reads_state };
+        static const frame_reader readers[] = { reads_hello, reads_welcome, reads_refusal, reads_request, reads_result, reads_page, reads_state, reads_piece };
         struct wire_frame frame;
 
         write_events(2);
         write_rows(2);
         wire_write_request(&out, &(struct wire_request){ .type = WIRE_HISTORY, .name = name_of("x"), .limit = 1 });
+        wire_write_piece(&out, &(struct wire_piece){ .outcome = WIRE_YES, .backup = 1, .total = 5, .leader_age_ms = 1, .data = (const uint8_t *)"piece", .size = 5 });
         for (size_t offset = 0; offset < out.size; offset += frame.total) {
                 ck_assert_int_eq(wire_frame_parse(out.data + offset, out.size - offset, LIMIT_CLIENT_REPLY_BYTES, &frame), WIRE_FRAME_READY);
                 for (size_t bit = 0; bit < frame.body_size * 8; bit++) {
@@ -695,6 +780,7 @@ static Suite *suite(void)
         tcase_add_test(c, list_is_read_as_written);
         tcase_add_test(c, history_is_read_as_written);
         tcase_add_test(c, status_has_nothing_but_a_deadline);
+        tcase_add_test(c, backup_is_read_as_written);
         tcase_add_test(c, longest_request_fits_its_limit);
         c = add_case(s, "node to client");
         tcase_add_test(c, welcome_is_read_as_written);
@@ -708,6 +794,9 @@ static Suite *suite(void)
         tcase_add_test(c, largest_pages_fit_their_limit);
         tcase_add_test(c, state_is_read_as_written);
         tcase_add_test(c, state_without_a_leader_is_read_as_written);
+        tcase_add_test(c, piece_is_read_as_written);
+        tcase_add_test(c, piece_without_data_is_read_as_written);
+        tcase_add_test(c, largest_piece_fits_its_limit);
         tcase_add_test(c, any_flipped_bit_is_refused_or_read_within_bounds);
         return s;
 }
