@@ -13,6 +13,7 @@
 #include "dlockd/daemon.h"
 #include "dlockd/failure.h"
 #include "dlockd/notify.h"
+#include "dlockd/rescue.h"
 
 #define EXIT_USAGE 2
 /* As LimitNOFILE= in the units. */
@@ -25,11 +26,14 @@ static const char usage[] =
         "\n"
         "  -c, --config-dir=DIR  read leader.ini, or follower.ini and follower-N.ini, from DIR (default /etc/dlock)\n"
         "      --check-config    check the settings, print those in force, and exit\n"
+        "      --restore=FILE    make a new cluster of a backup, in an empty state directory, and exit\n"
+        "      --recover         make a new cluster of this node's database, when the others are gone for good, and exit\n"
+        "      --accept-loss     with --restore or --recover: do it; without this they tell what would be done and lost\n"
         "  -h, --help            show this and exit\n"
         "      --version         show the version and exit\n"
         "\n"
         "Signals: TERM and INT stop the node cleanly, HUP reads the settings again.\n"
-        "Exit status: 0 stopped, 1 failed, 2 usage or settings.\n";
+        "Exit status: 0 stopped, or done; 1 failed; 2 usage or settings, or not without --accept-loss.\n";
 
 struct arguments {
         const char *directory;
@@ -37,6 +41,8 @@ struct arguments {
         enum config_role role;
         unsigned instance;
         bool check_only;
+        const char *restore;                 /* the backup */
+        bool recover, accept_loss;
 };
 
 static int misused(const char *what)
@@ -65,10 +71,13 @@ static int read_operands(int argc, char **argv, struct arguments *arguments)
 
 static int read_arguments(int argc, char **argv, struct arguments *arguments)
 {
-        enum { CHECK_CONFIG = 256, VERSION };
+        enum { CHECK_CONFIG = 256, RESTORE, RECOVER, ACCEPT_LOSS, VERSION };
         static const struct option options[] = {
                 { "config-dir", required_argument, NULL, 'c' },
                 { "check-config", no_argument, NULL, CHECK_CONFIG },
+                { "restore", required_argument, NULL, RESTORE },
+                { "recover", no_argument, NULL, RECOVER },
+                { "accept-loss", no_argument, NULL, ACCEPT_LOSS },
                 { "help", no_argument, NULL, 'h' },
                 { "version", no_argument, NULL, VERSION },
                 { 0 },
@@ -84,6 +93,15 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
                 case CHECK_CONFIG:
                         arguments->check_only = true;
                         break;
+                case RESTORE:
+                        arguments->restore = optarg;
+                        break;
+                case RECOVER:
+                        arguments->recover = true;
+                        break;
+                case ACCEPT_LOSS:
+                        arguments->accept_loss = true;
+                        break;
                 case 'h':
                         (void)fputs(usage, stdout);
                         return EXIT_SUCCESS;
@@ -93,6 +111,10 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
                 default:
                         return EXIT_USAGE;   /* getopt said what */
                 }
+        if (arguments->check_only + arguments->recover + (arguments->restore != NULL) > 1)
+                return misused("--check-config, --restore and --recover are one at a time");
+        if (arguments->accept_loss && !arguments->recover && !arguments->restore)
+                return misused("--accept-loss is for --restore and --recover");
         return read_operands(argc - optind, argv + optind, arguments);
 }
 
@@ -158,6 +180,11 @@ static void take_all_descriptors(void)
         (void)setrlimit(RLIMIT_NOFILE, &files);
 }
 
+static bool runs_node(const struct arguments *arguments)
+{
+        return !arguments->check_only && !arguments->recover && !arguments->restore;
+}
+
 int main(int argc, char **argv)
 {
         struct arguments arguments = { .directory = "/etc/dlock", .role = CONFIG_LEADER };
@@ -176,16 +203,18 @@ int main(int argc, char **argv)
         (void)signal(SIGPIPE, SIG_IGN);
         (void)signal(SIGXFSZ, SIG_IGN);      /* a file that may not grow is a failed write like any other */
         while (config_load(arguments.directory, arguments.role, arguments.instance, &config, error) < 0) {
-                if (!arguments.check_only && failure_try_again(error))
-                        continue;
-                if (arguments.check_only)
+                if (!runs_node(&arguments))
                         (void)fprintf(stderr, "%s\n", error);
+                else if (failure_try_again(error))
+                        continue;
                 return EXIT_USAGE;
         }
         if (arguments.check_only) {
                 config_print(&config, stdout);
                 return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
         }
+        if (arguments.restore || arguments.recover)
+                return rescue_run(&(struct rescue){ .config = &config, .backup = arguments.restore, .accept_loss = arguments.accept_loss });
         diag_set_level((enum diag_level)config.log_level);
         take_all_descriptors();
         r = open_sockets(&config, &clients, &peers) < 0 ? EXIT_FAILURE : daemon_run(&config, arguments.directory, &clients, &peers);
