@@ -84,7 +84,7 @@ static void log_changes(struct daemon *daemon)
                 const struct raft_entry *entry = raft_entry_at(raft, index);
                 struct entry_columns columns;
 
-                if (entry && (entry->kind == RAFT_ENTRY_PREEMPT || entry->kind == RAFT_ENTRY_RELEASE) && journal_has_room(daemon) &&
+                if (entry && (entry->kind == RAFT_ENTRY_PREEMPT || entry->kind == RAFT_ENTRY_RELEASE || entry->kind == RAFT_ENTRY_CANCEL) && journal_has_room(daemon) &&
                     entry_describe(entry, &columns))
                         log_change(index, &columns);
         }
@@ -168,7 +168,7 @@ uint64_t daemon_cluster_ms(const struct daemon *daemon)
 
 static void stop_when_done(struct daemon *daemon)
 {
-        bool answered = replica_pending_count(daemon->replica) == 0 && (daemon->may_leave || raft_leader(replica_raft(daemon->replica)) == 0);
+        bool answered = replica_pending_count(daemon->replica) == 0 && daemon->may_leave;
 
         if (!answered && daemon->now < daemon->stop_by)
                 return;

@@ -18,6 +18,8 @@
 #define MEMBERS_MS 100
 /* A member that is linked to nobody for so long tries the join addresses too: the others may have moved. */
 #define ALONE_MS 1000
+/* Who hears of no leader for so long, and is linked to no majority, wakes who is away. */
+#define LEADERLESS_MS 2000
 
 /* --- where this node is reached --- */
 
@@ -60,6 +62,7 @@ void daemon_self(const struct daemon *daemon, struct peer_hello *ret_self)
 {
         *ret_self = (struct peer_hello){
                 .cluster = daemon->identity.cluster, .node = daemon->identity.node, .incarnation = daemon->identity.incarnation };
+        ret_self->level = RAFT_FEATURE_LEVEL;
         memcpy(ret_self->name, daemon->config.name, sizeof(ret_self->name));
         memcpy(ret_self->address, daemon->address, sizeof(ret_self->address));
 }
@@ -128,6 +131,7 @@ static void on_join_up(void *context, const struct peer_hello *welcome, const ch
         seek(daemon);
         on_reached(daemon, local_host);
         join.incarnation = daemon->identity.incarnation;
+        join.preferred = daemon->config.role == CONFIG_LEADER;
         memcpy(join.name, daemon->config.name, sizeof(join.name));
         memcpy(join.address, daemon->address, sizeof(join.address));
         node_message_put(&bytes, &join);
@@ -249,6 +253,8 @@ static const char *judge(void *context, const struct peer_hello *hello)
 
         if (daemon->identity.node == 0)
                 return NULL;
+        if (hello->level < raft_configuration(raft)->level)
+                return "its program is older than what the cluster uses by now: upgrade dlock-server there";
         if (!member)
                 return hello->node > raft_last(raft) ? NULL      /* let in by an entry that has not come here yet */
                        : "not a member any more: empty its state directory to let it join as a new one";
@@ -257,11 +263,11 @@ static const char *judge(void *context, const struct peer_hello *hello)
         return NULL;
 }
 
-static void on_linked(void *context, uint64_t node, bool up)
+static void on_linked(void *context, uint64_t node, unsigned level, bool up)
 {
         struct daemon *daemon = context;
 
-        replica_link(daemon->replica, node, up);
+        replica_link(daemon->replica, node, level, up);
         daemon_want_turn(daemon);
 }
 
@@ -313,7 +319,11 @@ void daemon_answer_join(struct daemon *daemon, const struct replica_answer *answ
 
 static void on_bye(void *context, uint64_t node)
 {
-        diag_info("%s stops", daemon_node_name(context, node));
+        struct daemon *daemon = context;
+
+        diag_info("%s stops", daemon_node_name(daemon, node));
+        replica_bye(daemon->replica, node);
+        daemon_want_turn(daemon);
 }
 
 const struct peer_handler daemon_peer_handler = {
@@ -332,13 +342,27 @@ const struct peer_handler daemon_peer_handler = {
 
 /* --- from time to time --- */
 
-/* A leader dials everybody, everybody the one who leads or ought to; followers dial each other only when nobody leads,
- * for a vote: with socket activation a dial starts a node, also one that was stopped on purpose. */
+static size_t linked_voters(const struct daemon *daemon, const struct raft_configuration *configuration)
+{
+        size_t count = 0;
+
+        for (size_t i = 0; i < configuration->count; i++)
+                count += configuration->members[i].standing == RAFT_VOTER &&
+                         (configuration->members[i].id == daemon->identity.node || peer_hub_is_linked(daemon->hub, configuration->members[i].id));
+        return count;
+}
+
+/* Everybody dials everybody, so that the others are linked when the leader dies - but with socket activation a dial starts a node, also
+ * one that was stopped on purpose. Whom the log knows to be away is dialled only by who looks for a majority in vain; who said
+ * BYE to this very process, by it not at all. */
 static bool shall_dial(const struct daemon *daemon, const struct raft_member *member)
 {
-        const struct raft *raft = replica_raft(daemon->replica);
+        const struct raft_configuration *configuration = raft_configuration(replica_raft(daemon->replica));
 
-        return raft_role(raft) == RAFT_LEADER || daemon->config.role == CONFIG_LEADER || member->preferred || member->id == raft_leader(raft) || daemon->now - daemon->led_at >= ALONE_MS;
+        if (replica_said_bye(daemon->replica, member->id))
+                return false;
+        return !replica_is_away(daemon->replica, member->id) ||
+               (daemon->now - daemon->led_at >= LEADERLESS_MS && linked_voters(daemon, configuration) <= raft_configuration_voters(configuration) / 2);
 }
 
 static void look_at_members(struct daemon *daemon)
@@ -355,7 +379,7 @@ static void look_at_members(struct daemon *daemon)
 
                 peer_hub_member(daemon->hub, member->id, member->name,
                                 shall_dial(daemon, member) ? replica_address(daemon->replica, member->id) : NULL);
-                alone = alone && !peer_hub_is_linked(daemon->hub, member->id) && !peer_hub_said_bye(daemon->hub, member->id);
+                alone = alone && !peer_hub_is_linked(daemon->hub, member->id) && !replica_is_away(daemon->replica, member->id);
         }
         peer_hub_members_end(daemon->hub);
         if (!alone || raft_role(raft) == RAFT_LEADER)

@@ -7,8 +7,10 @@
 #include "base/cleanup.h"
 #include "replica/entry.h"
 
-const char *page_why_not(const struct daemon *daemon)
+const char *page_why_not(const struct daemon *daemon, bool consistent)
 {
+        if (consistent)
+                return "no leader with a majority vouched for an answer in time";
         if (replica_applied(daemon->replica) == 0)
                 return "this node has nothing from its cluster yet: it waits for the leader";
         return "this node is behind what the client has seen already, and did not catch up in time";
@@ -25,7 +27,7 @@ static void write_check(const struct daemon *daemon, struct bytes *out, const st
         struct lock_view view;
 
         if (!fresh) {
-                (void)snprintf(result.reason, sizeof(result.reason), "%s", page_why_not(daemon));
+                (void)snprintf(result.reason, sizeof(result.reason), "%s", page_why_not(daemon, request->consistent));
         } else if (lock_table_find(replica_table(daemon->replica), &request->name, &view)) {
                 bool valid = client_id_set(&result.owner, view.owner, strlen(view.owner));
 
@@ -64,7 +66,7 @@ static void write_list(const struct daemon *daemon, struct bytes *out, const str
         size_t frame;
 
         if (!fresh)
-                (void)snprintf(page.reason, sizeof(page.reason), "%s", page_why_not(daemon));
+                (void)snprintf(page.reason, sizeof(page.reason), "%s", page_why_not(daemon, false));
         while (fresh && page.count < request->limit && lock_table_next(table, prefix->text, prefix->size, view.name, view.name_size, &view))
                 page.count++;
         page.more = page.count == request->limit && page.count > 0 &&
@@ -145,6 +147,42 @@ static const char *role_name(const struct daemon *daemon)
                 return raft_configuration_votes(raft_configuration(raft), raft_id(raft)) ? "follower" : "learner";
         }
         return "";
+}
+
+void page_write_members(const struct daemon *daemon, struct bytes *out, uint64_t tag)
+{
+        const struct raft *raft = replica_raft(daemon->replica);
+        const struct raft_configuration *configuration = raft_configuration(raft);
+        const struct wire_page page = {
+                .tag = tag,
+                .outcome = WIRE_YES,
+                .index = replica_applied(daemon->replica),
+                .leader_age_ms = replica_leader_age_ms(daemon->replica),
+                .count = (uint16_t)configuration->count,
+        };
+        size_t frame = wire_write_page_begin(out, WIRE_ROSTER, &page);
+
+        for (size_t i = 0; i < configuration->count; i++) {
+                const struct raft_member *member = &configuration->members[i];
+                const char *address = replica_address(daemon->replica, member->id);
+                bool self = member->id == raft_id(raft);
+                struct wire_member row = {
+                        .id = member->id,
+                        .voter = member->standing == RAFT_VOTER,
+                        .witness = member->witness,
+                        .preferred = member->preferred,
+                        .leader = raft_has_quorum(raft) && member->id == raft_leader(raft),
+                        .linked = self || raft_is_linked(raft, member->id),
+                        .away = replica_is_away(daemon->replica, member->id),
+                        .match = raft_match(raft, member->id),
+                        .level = (uint16_t)raft_level_of(raft, member->id),
+                };
+
+                memcpy(row.name, member->name, sizeof(row.name));
+                (void)snprintf(row.address, sizeof(row.address), "%s", address ? address : "");
+                wire_write_member(out, &row);
+        }
+        wire_write_page_end(out, frame);
 }
 
 void page_write_status(const struct daemon *daemon, struct bytes *out, uint64_t tag)

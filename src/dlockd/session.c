@@ -294,7 +294,7 @@ static uint64_t deadline_of(const struct session *session, uint32_t deadline_ms)
 static void ask_change(struct session *session, const struct wire_request *request)
 {
         struct lock_request change = {
-                .kind = request->type == WIRE_PREEMPT ? LOCK_CHANGE_PREEMPT : LOCK_CHANGE_RELEASE,
+                .kind = request->type == WIRE_PREEMPT ? LOCK_CHANGE_PREEMPT : request->type == WIRE_RELEASE ? LOCK_CHANGE_RELEASE : LOCK_CHANGE_CANCEL,
                 .handle = request->handle,
                 .seq = request->seq,
                 .client = request->client.size ? request->client : session->client,
@@ -319,7 +319,30 @@ static void ask_read(struct session *session, const struct wire_request *request
 {
         struct replica_origin origin = origin_of(session, add_waiting(session, request, true));
 
-        replica_read(session->table->daemon->replica, &origin, request->min_index, deadline_of(session, request->deadline_ms));
+        replica_read(session->table->daemon->replica, &origin, request->min_index, request->consistent, deadline_of(session, request->deadline_ms));
+}
+
+/* Root, and who runs the node: until TLS names them, nobody from elsewhere. */
+static bool may_administer(const struct session *session)
+{
+        char own[32];
+
+        (void)snprintf(own, sizeof(own), "uid:%u", (unsigned)geteuid());
+        return strcmp(session->principal.text, "uid:0") == 0 || strcmp(session->principal.text, own) == 0;
+}
+
+static void ask_admin(struct session *session, const struct wire_request *request)
+{
+        struct admin_request admin = { .kind = request->type == WIRE_TRANSFER ? ADMIN_TRANSFER : ADMIN_REMOVE };
+        struct replica_origin origin;
+
+        if (!may_administer(session)) {
+                reply_outcome(session, request->tag, WIRE_REJECTED, "only root, or the user who runs the node, may do this, and on a node's own host");
+                return;
+        }
+        memcpy(admin.name, request->node, sizeof(admin.name));
+        origin = origin_of(session, add_waiting(session, request, true));
+        replica_admin(session->table->daemon->replica, &origin, &admin, deadline_of(session, request->deadline_ms));
 }
 
 static void ask_history(struct session *session, const struct wire_request *request)
@@ -366,7 +389,7 @@ static void no_backup(struct session *session, const struct waiting *waiting)
         struct daemon *daemon = session->table->daemon;
 
         backup_forget(daemon, session->id);
-        reject_backup(session, waiting->tag, WIRE_UNKNOWN, page_why_not(daemon));
+        reject_backup(session, waiting->tag, WIRE_UNKNOWN, page_why_not(daemon, false));
 }
 
 /* False: the session is to be closed. */
@@ -379,7 +402,15 @@ static bool on_request(struct session *session, const struct wire_frame *frame)
         switch (request.type) {
         case WIRE_PREEMPT:
         case WIRE_RELEASE:
+        case WIRE_CANCEL:
                 ask_change(session, &request);
+                return true;
+        case WIRE_TRANSFER:
+        case WIRE_REMOVE:
+                ask_admin(session, &request);
+                return true;
+        case WIRE_MEMBERS:
+                page_write_members(session->table->daemon, out_of(session), request.tag);
                 return true;
         case WIRE_CHECK:
         case WIRE_LIST:
@@ -402,6 +433,7 @@ static bool on_request(struct session *session, const struct wire_frame *frame)
         case WIRE_EVENTS:
         case WIRE_STATE:
         case WIRE_PIECE:
+        case WIRE_ROSTER:
                 return false;
         }
         return false;
@@ -610,6 +642,26 @@ static void answer_change(struct session *session, const struct waiting *waiting
         wire_write_result(out_of(session), &result);
 }
 
+/* By kind of outcome: yes, not possible, and not yet. */
+static void answer_admin(struct session *session, const struct waiting *waiting, const struct replica_answer *answer)
+{
+        static const struct {
+                enum wire_outcome outcome;
+                const char *reason;
+        } words[] = {
+                [ADMIN_DONE] = { WIRE_YES, "" },
+                [ADMIN_NO_SUCH_NODE] = { WIRE_REJECTED, "no member has this name; \"dlockctl members\" shows who there is" },
+                [ADMIN_NOT_A_VOTER] = { WIRE_REJECTED, "this node does not vote, so it cannot lead" },
+                [ADMIN_NOT_CAUGHT_UP] = { WIRE_UNKNOWN, "this node was not connected to the leader, or not caught up, in time; it may still happen" },
+                [ADMIN_LAST_VOTER] = { WIRE_REJECTED, "this is the only voter: without it there would be no cluster" },
+                [ADMIN_NO_MAJORITY_LEFT] = { WIRE_REJECTED, "too few of the other voters are connected to go on without this one" },
+                [ADMIN_LATER] = { WIRE_UNKNOWN, "no leader with a majority, or another change under way, in time; it may still happen" },
+                [ADMIN_NOT_LEADER] = { WIRE_UNKNOWN, "no leader in time" },
+        };
+
+        reply_outcome(session, waiting->tag, words[answer->admin].outcome, words[answer->admin].reason);
+}
+
 void session_answer(struct session_table *table, const struct replica_answer *answer)
 {
         struct session *session = find_session(table, answer->origin.session);
@@ -635,6 +687,8 @@ void session_answer(struct session_table *table, const struct replica_answer *an
                 answer_change(session, waiting, answer);
         else if (waiting->type == WIRE_BACKUP)
                 no_backup(session, waiting);
+        else if (answer->kind == REPLICA_ANSWER_ADMIN)
+                answer_admin(session, waiting, answer);
         else
                 page_write_read(table->daemon, out_of(session), waiting->request, answer->outcome == REPLICA_YES);
         forget_waiting(session, waiting);

@@ -64,6 +64,7 @@ static void replica_settings_of(const struct daemon *daemon, struct replica_sett
                         .election_timeout_ms = config->timeout_ms,
                         .heartbeat_ms = config->heartbeat_ms,
                         .campaigns = true,
+                        .level = RAFT_FEATURE_LEVEL,
                         .max_voters = config->max_voters,
                         .seed = random_u64(),
                 },
@@ -165,6 +166,7 @@ int daemon_bootstrap(struct daemon *daemon)
         content.identity.cluster = id128_random();
         content.identity.node = 1;
         configuration->count = 1;
+        configuration->level = RAFT_FEATURE_LEVEL;
         configuration->members[0] = (struct raft_member){
                 .id = 1, .incarnation = daemon->identity.incarnation, .standing = RAFT_VOTER, .preferred = true };
         memcpy(configuration->members[0].name, daemon->config.name, sizeof(configuration->members[0].name));

@@ -16,6 +16,7 @@ void lock_change_put(struct bytes *bytes, const struct lock_change *change)
         case LOCK_CHANGE_CLIENT:
                 return;
         case LOCK_CHANGE_PREEMPT:
+        case LOCK_CHANGE_CANCEL:
                 lock_name_put(bytes, &change->name);
                 return;
         case LOCK_CHANGE_RELEASE:
@@ -38,7 +39,7 @@ bool lock_change_get(enum lock_change_kind kind, const void *body, size_t size, 
         change->seq = bytes_get_u64(&reader);
         client_id_get(&reader, false, &change->client);
         principal_get(&reader, false, &change->principal);
-        if (kind == LOCK_CHANGE_PREEMPT || kind == LOCK_CHANGE_RELEASE)
+        if (kind != LOCK_CHANGE_CLIENT)
                 lock_name_get(&reader, false, &change->name);
         if (kind == LOCK_CHANGE_RELEASE)
                 change->token = bytes_get_u64(&reader);

@@ -16,6 +16,7 @@ enum lock_change_kind {
         LOCK_CHANGE_CLIENT = 4,              /* a client id comes into being, assigned by the leader */
         LOCK_CHANGE_PREEMPT = 5,             /* name has no owner; client owns it from here on, token is the entry's index */
         LOCK_CHANGE_RELEASE = 6,             /* client owns name under token; nobody owns it from here on */
+        LOCK_CHANGE_CANCEL = 7,              /* the request of this handle and seq, about name, has not happened and never will */
 };
 
 struct lock_change {
@@ -24,7 +25,7 @@ struct lock_change {
         uint64_t seq;
         struct client_id client;
         struct principal principal;          /* who spoke for the client */
-        struct lock_name name;               /* PREEMPT, RELEASE */
+        struct lock_name name;               /* all but CLIENT */
         uint64_t token;                      /* RELEASE: the token given back */
 };
 

@@ -40,7 +40,9 @@ static bool find_lock(const struct lock_table *table, const struct lock_overlay 
 
 static bool same_request(const struct lock_result_view *result, const struct lock_request *request)
 {
-        return result->kind == request->kind && result->name_size == request->name.size &&
+        bool same_kind = result->kind == request->kind || (request->kind == LOCK_CHANGE_CANCEL && result->kind != LOCK_CHANGE_CLIENT);
+
+        return same_kind && result->name_size == request->name.size &&
                memcmp(result->name, request->name.text, request->name.size) == 0 &&
                (request->kind == LOCK_CHANGE_CLIENT || strcmp(result->client, request->client.text) == 0);
 }
@@ -72,7 +74,7 @@ static bool decide_repeated(const struct lock_table *table, const struct lock_ov
         decision->verdict = LOCK_REPEATED;
         decision->token = result.token;
         decision->index = result.index;
-        if (result.kind != LOCK_CHANGE_RELEASE)
+        if (result.kind == LOCK_CHANGE_PREEMPT || result.kind == LOCK_CHANGE_CLIENT)
                 copy_owner(&decision->owner, result.client);
         return true;
 }
@@ -122,6 +124,7 @@ void lock_decide(const struct lock_table *table, const struct lock_overlay *over
                 return;
         switch (request->kind) {
         case LOCK_CHANGE_CLIENT:
+        case LOCK_CHANGE_CANCEL:
                 if (!table_is_full(table, overlay))
                         accept_change(request, 0, ret_decision);
                 return;

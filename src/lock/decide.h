@@ -9,16 +9,17 @@
 
 struct lock_request {
         enum lock_change_kind kind;
-        struct id128 handle;
+        struct id128 handle;                 /* CANCEL: handle and seq of the request that shall not happen */
         uint64_t seq;
         struct client_id client;             /* CLIENT: the id to be assigned */
         struct principal principal;
-        struct lock_name name;               /* PREEMPT, RELEASE */
+        struct lock_name name;               /* all but CLIENT */
 };
 
 enum lock_verdict {
         LOCK_ACCEPTED,                       /* change is to be appended */
-        LOCK_REPEATED,                       /* the same request was accepted before, at index: the same answer again */
+        LOCK_REPEATED,                       /* the same request was accepted before, at index: the same answer again; CANCEL: token is 0
+                                              * when it was cancelled before, and not 0 when the request had happened */
         LOCK_HELD,                           /* PREEMPT: owner has it, maybe the client itself */
         LOCK_NOT_OWNER,                      /* RELEASE: somebody else owns it, or nobody */
         LOCK_FOREIGN_CLIENT,                 /* the client id belongs to another principal */

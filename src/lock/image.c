@@ -148,7 +148,7 @@ static struct record *load_result(struct lock_table *table, struct bytes_reader 
         TAILQ_INSERT_TAIL(&table->by_age, result, age);
         result->seq = bytes_get_u64(reader);
         kind = bytes_get_u8(reader);
-        if (kind != LOCK_CHANGE_CLIENT && kind != LOCK_CHANGE_PREEMPT && kind != LOCK_CHANGE_RELEASE)
+        if (kind < LOCK_CHANGE_CLIENT || kind > LOCK_CHANGE_CANCEL)
                 reader->bad = true;
         else
                 result->kind = (enum lock_change_kind)kind;

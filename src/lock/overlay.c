@@ -77,7 +77,7 @@ void lock_overlay_add(struct lock_overlay *overlay, uint64_t index, const struct
         assert(TAILQ_EMPTY(&overlay->order) || TAILQ_LAST(&overlay->order, pending_list)->index < index);
         pending->index = index;
         pending->change = *change;
-        if (change->kind != LOCK_CHANGE_CLIENT) {
+        if (change->kind == LOCK_CHANGE_PREEMPT || change->kind == LOCK_CHANGE_RELEASE) {
                 older = RB_FIND(name_tree, &overlay->names, pending);
                 if (older) {
                         RB_REMOVE(name_tree, &overlay->names, older);

@@ -304,6 +304,7 @@ void lock_table_apply(struct lock_table *table, const struct lock_moment *moment
         client = touch_client(table, moment, change);
         switch (change->kind) {
         case LOCK_CHANGE_CLIENT:
+        case LOCK_CHANGE_CANCEL:
                 if (client->held == 0)
                         set_idle(table, client, true);
                 break;

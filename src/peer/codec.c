@@ -58,6 +58,7 @@ void peer_write_hello(struct bytes *out, enum peer_type type, const struct peer_
         bytes_put_u64(out, hello->node);
         id128_put(out, hello->incarnation);
         bytes_put_u64(out, hello->expects);
+        bytes_put_u16(out, hello->level);
         bytes_put_text8(out, hello->name, strlen(hello->name));
         bytes_put_text16(out, hello->address, strlen(hello->address));
         end(out, offset);
@@ -75,10 +76,11 @@ bool peer_read_hello(const struct peer_frame *frame, struct peer_hello *ret_hell
         ret_hello->node = bytes_get_u64(&reader);
         ret_hello->incarnation = id128_get(&reader);
         ret_hello->expects = bytes_get_u64(&reader);
+        ret_hello->level = bytes_get_u16(&reader);
         size = bytes_get_text8(&reader, ret_hello->name, sizeof(ret_hello->name));
         address_size = bytes_get_text16(&reader, ret_hello->address, sizeof(ret_hello->address));
         return bytes_reader_finished(&reader) && address_size == strlen(ret_hello->address) && magic == PEER_MAGIC && ret_hello->version_min <= ret_hello->version_max &&
-               node_name_is_valid(ret_hello->name, size) && !id128_is_null(ret_hello->incarnation) &&
+               ret_hello->level > 0 && node_name_is_valid(ret_hello->name, size) && !id128_is_null(ret_hello->incarnation) &&
                (ret_hello->node == 0) == id128_is_null(ret_hello->cluster);
 }
 

@@ -34,6 +34,7 @@ struct peer_hello {
         uint64_t node;                       /* 0: not a member */
         struct id128 incarnation;
         uint64_t expects;                    /* HELLO: the node dialled; 0: whoever answers */
+        uint16_t level;                      /* RAFT_FEATURE_LEVEL of the sender's program */
         char name[LIMIT_NODE_NAME_BYTES + 1];
         char address[LIMIT_ADDRESS_BYTES + 1];       /* where the sender is reached; "": it does not know */
 };

@@ -56,7 +56,6 @@ struct member {
         char name[LIMIT_NODE_NAME_BYTES + 1];
         char address[LIMIT_ADDRESS_BYTES + 1];       /* "": not known */
         bool listed;                         /* during members_begin .. end */
-        bool said_bye;
         bool dialling;
         size_t links_up;
         uint64_t redial_ms, backoff_ms;
@@ -154,7 +153,7 @@ static void close_link(struct peer_link *link, const char *reason)
                         diag_info("link to %s is down: %s", member->name, reason);
                 schedule_redial(hub, member);
                 if (member->links_up == 0)
-                        hub->handler.linked(hub->handler.context, node, false);
+                        hub->handler.linked(hub->handler.context, node, 0, false);
         } else if (member && (state == LINK_CONNECTING || state == LINK_GREETING)) {
                 member->dialling = false;
                 schedule_redial(hub, member);
@@ -217,7 +216,6 @@ static void link_is_up(struct peer_link *link, const struct peer_hello *hello)
         link->state = LINK_UP;
         link->node = hello->node;
         link->give_up_ms = UINT64_MAX;
-        member->said_bye = false;
         if (link->dialled)
                 member->dialling = false;
         member->backoff_ms = 0;
@@ -226,7 +224,7 @@ static void link_is_up(struct peer_link *link, const struct peer_hello *hello)
         hub->handler.reached(hub->handler.context, link->local_host);
         if (member->links_up++ == 0) {
                 diag_info("link to %s is up", member->name);
-                hub->handler.linked(hub->handler.context, hello->node, true);
+                hub->handler.linked(hub->handler.context, hello->node, hello->level, true);
         }
 }
 
@@ -366,9 +364,6 @@ static void on_frame(struct peer_link *link, const struct peer_frame *frame)
         case PEER_BYE:
                 if (link->state != LINK_UP)
                         break;
-                member = find_member(hub, link->node);
-                if (member)
-                        member->said_bye = true;
                 handler->bye(handler->context, link->node);
                 return;
         }
@@ -570,8 +565,7 @@ void peer_hub_tick(struct peer_hub *hub, uint64_t now)
 
                 if (!member->listed || member->links_up > 0 || member->dialling || member->address[0] == 0 || now < member->redial_ms)
                         continue;
-                if (!member->said_bye)
-                        dial_member(hub, member);
+                dial_member(hub, member);
         }
 }
 
@@ -611,13 +605,6 @@ void peer_hub_members_end(struct peer_hub *hub)
                 else
                         hub->members[i] = hub->members[--hub->member_count];
         }
-}
-
-bool peer_hub_said_bye(const struct peer_hub *hub, uint64_t node)
-{
-        const struct member *member = find_member((struct peer_hub *)hub, node);
-
-        return member && member->said_bye;
 }
 
 bool peer_hub_is_linked(const struct peer_hub *hub, uint64_t node)

@@ -16,8 +16,8 @@ struct peer_link;
 /* What happens on the links. Calls come from within the loop. */
 struct peer_handler {
         void *context;
-        /* A member's first link is up, or its last one is gone. */
-        void (*linked)(void *context, uint64_t node, bool up);
+        /* A member's first link is up, or its last one is gone. level: what its program understands, when up. */
+        void (*linked)(void *context, uint64_t node, unsigned level, bool up);
         void (*raft)(void *context, uint64_t node, const struct raft_message *message);
         void (*node)(void *context, uint64_t node, const void *data, size_t size);
         /* From a node that is no member; answer with peer_hub_reply to cookie. host: where it connected from. */
@@ -63,8 +63,6 @@ void peer_hub_flush(struct peer_hub *hub);
 
 /* Dials who is due, closes who is silent. now: monotonic ms. */
 void peer_hub_tick(struct peer_hub *hub, uint64_t now);
-/* It stopped cleanly, and has not come back: it is not dialled, because its socket would start it again. It dials when it is back. */
-bool peer_hub_said_bye(const struct peer_hub *hub, uint64_t node);
 bool peer_hub_is_linked(const struct peer_hub *hub, uint64_t node);
 /* Says BYE on every link and sends what is queued, as far as it goes without waiting. */
 void peer_hub_bye(struct peer_hub *hub);

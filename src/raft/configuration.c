@@ -18,9 +18,11 @@ struct raft_configuration *raft_configuration_copy(const struct raft_configurati
         struct raft_configuration *copy;
 
         copy = alloc_zeroed(1, sizeof(*copy) + (count + extra) * sizeof(copy->members[0]));
+        copy->level = 1;
         if (!source)
                 return copy;
         copy->index = source->index;
+        copy->level = source->level;
         copy->count = count;
         if (count > 0)
                 memcpy(copy->members, source->members, count * sizeof(copy->members[0]));
@@ -71,6 +73,7 @@ void raft_configuration_put(struct bytes *bytes, const struct raft_configuration
 {
         assert(configuration->count <= LIMIT_MEMBERS);
         bytes_put_u8(bytes, CONFIGURATION_FORMAT);
+        bytes_put_u16(bytes, (uint16_t)configuration->level);
         bytes_put_u16(bytes, (uint16_t)configuration->count);
         for (size_t i = 0; i < configuration->count; i++) {
                 const struct raft_member *member = &configuration->members[i];
@@ -109,13 +112,15 @@ struct raft_configuration *raft_configuration_get(uint64_t index, const void *bo
         struct bytes_reader reader = bytes_reader_of(body, size);
         struct raft_configuration *configuration;
         uint8_t format = bytes_get_u8(&reader);
+        unsigned level = bytes_get_u16(&reader);
         size_t count = bytes_get_u16(&reader), preferred = 0;
         uint64_t previous = 0;
 
-        if (reader.bad || format != CONFIGURATION_FORMAT || count > LIMIT_MEMBERS)
+        if (reader.bad || format != CONFIGURATION_FORMAT || level == 0 || count > LIMIT_MEMBERS)
                 return NULL;
         configuration = raft_configuration_copy(NULL, count);
         configuration->index = index;
+        configuration->level = level;
         configuration->count = count;
         for (size_t i = 0; i < count; i++) {
                 if (!get_member(&reader, previous, &configuration->members[i])) {

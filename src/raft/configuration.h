@@ -24,6 +24,7 @@ struct raft_member {
 
 struct raft_configuration {
         uint64_t index;                      /* of its entry; 0: made at bootstrap, or empty */
+        unsigned level;                      /* what every member is known to understand (RAFT_FEATURE_LEVEL of its program) */
         size_t count;
         struct raft_member members[];        /* by id, rising */
 };

@@ -5,6 +5,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What this program knows of entries, configurations and messages between nodes. It goes up by one with a release that
+ * adds to them; the cluster's own level, in its configuration, follows when every member knows it. */
+#ifndef RAFT_FEATURE_LEVEL
+#define RAFT_FEATURE_LEVEL 1
+#endif
+
 /* Numbers are on disk and on the wire: never reused. A kind newer than the
  * cluster's feature level is not proposed; a node that meets a kind it does
  * not know stops with a message. */
@@ -15,7 +21,17 @@ enum raft_entry_kind {
         RAFT_ENTRY_CLIENT = 4,               /* an id assigned to a client, body by lock/change */
         RAFT_ENTRY_PREEMPT = 5,              /* a granted lock, body by lock/change */
         RAFT_ENTRY_RELEASE = 6,              /* a lock given back, body by lock/change */
+        RAFT_ENTRY_CANCEL = 7,               /* a request that may be under way will not happen, body by lock/change */
+#if RAFT_FEATURE_LEVEL > 1
+        RAFT_ENTRY_NEXT = 100,               /* stands for what the next level brings, in tests of upgrades; empty body */
+#endif
 };
+
+/* The level a cluster needs to be at before such an entry is proposed. */
+static inline unsigned raft_entry_kind_level(enum raft_entry_kind kind)
+{
+        return kind < 100 ? 1 : 2;
+}
 
 /* The word for a kind, in the database and for people: as permanent as the number. NULL: no such kind. */
 static inline const char *raft_entry_kind_name(enum raft_entry_kind kind)
@@ -33,6 +49,12 @@ static inline const char *raft_entry_kind_name(enum raft_entry_kind kind)
                 return "preempt";
         case RAFT_ENTRY_RELEASE:
                 return "release";
+        case RAFT_ENTRY_CANCEL:
+                return "cancel";
+#if RAFT_FEATURE_LEVEL > 1
+        case RAFT_ENTRY_NEXT:
+                return "next";
+#endif
         }
         return NULL;
 }

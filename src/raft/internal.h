@@ -124,6 +124,11 @@ struct raft {
         /* nodes whose link is up, leader or not */
         uint64_t links[LIMIT_MEMBERS * 2];
         size_t link_count;
+        struct {
+                uint64_t node;
+                unsigned level;
+        } levels[LIMIT_MEMBERS * 2];         /* a ring */
+        size_t level_next;
 
         struct receiving receiving;
         uint64_t installed;                  /* base of the newest snapshot installed since the start */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/cleanup.h"
 #include "base/mutation.h"
 #include "raft/internal.h"
 
@@ -39,24 +40,23 @@ static void take_out(struct raft_configuration *configuration, uint64_t id)
         configuration->count = kept;
 }
 
-uint64_t raft_add_learner(struct raft *raft, struct id128 incarnation, const char *name, bool witness, uint64_t replaces)
+uint64_t raft_add_learner(struct raft *raft, const struct raft_member *newcomer, uint64_t replaces)
 {
         struct raft_configuration *configuration;
         struct raft_member *member;
 
-        if (!raft_may_change(raft) || raft_configuration(raft)->count >= LIMIT_MEMBERS)
+        if (!raft_may_change(raft) || (raft_configuration(raft)->count >= LIMIT_MEMBERS && replaces == 0))
                 return 0;
         configuration = raft_configuration_copy(raft_configuration(raft), 1);
         take_out(configuration, replaces);
-        member = &configuration->members[configuration->count++];
-        *member = (struct raft_member){
-                .id = raft->log.last + 1,
-                .incarnation = incarnation,
-                .standing = RAFT_LEARNER,
-                .witness = witness,
-        };
-        assert(strlen(name) < sizeof(member->name));
-        memcpy(member->name, name, strlen(name) + 1);
+        member = &configuration->members[configuration->count];
+        *member = *newcomer;
+        member->id = raft->log.last + 1;
+        member->standing = RAFT_LEARNER;
+        for (size_t i = 0; i < configuration->count; i++)
+                if (configuration->members[i].preferred)
+                        member->preferred = false;
+        configuration->count++;
         return propose_configuration(raft, configuration);
 }
 
@@ -90,12 +90,52 @@ uint64_t raft_remove(struct raft *raft, uint64_t id)
         return propose_configuration(raft, configuration);
 }
 
+void raft_node_level(struct raft *raft, uint64_t node, unsigned level)
+{
+        size_t at = 0;
+
+        while (at < ARRAY_SIZE(raft->levels) && raft->levels[at].node != node)
+                at++;
+        if (at == ARRAY_SIZE(raft->levels))
+                at = raft->level_next++ % ARRAY_SIZE(raft->levels);
+        raft->levels[at].node = node;
+        raft->levels[at].level = level;
+}
+
+/* 0: not there, so that nobody knows what its program is now. */
+unsigned raft_level_of(const struct raft *raft, uint64_t node)
+{
+        if (node == raft->id)
+                return raft->settings.level;
+        for (size_t i = 0; i < ARRAY_SIZE(raft->levels) && raft_is_linked(raft, node); i++)
+                if (raft->levels[i].node == node)
+                        return raft->levels[i].level;
+        return 0;
+}
+
+/* The level rises when all members are there and know the next one. False: it does not. */
+static bool raise_level(struct raft *raft)
+{
+        const struct raft_configuration *configuration = raft_configuration(raft);
+        struct raft_configuration *raised;
+        unsigned level = raft->settings.level;
+
+        for (size_t i = 0; i < configuration->count; i++)
+                level = MIN(level, raft_level_of(raft, configuration->members[i].id));
+        if (level <= configuration->level)
+                return false;
+        raised = raft_configuration_copy(configuration, 0);
+        raised->level = level;
+        (void)propose_configuration(raft, raised);
+        return true;
+}
+
 /* A learner that keeps up, and is there, becomes a voter as long as there is room for one. */
 void raft_membership_tick(struct raft *raft)
 {
         const struct raft_configuration *configuration = raft_configuration(raft);
 
-        if (!raft_may_change(raft) || raft_configuration_voters(configuration) >= raft->settings.max_voters)
+        if (!raft_may_change(raft) || raise_level(raft) || raft_configuration_voters(configuration) >= raft->settings.max_voters)
                 return;
         for (size_t i = 0; i < configuration->count; i++) {
                 const struct raft_member *member = &configuration->members[i];

@@ -15,6 +15,7 @@ struct raft *raft_new(const struct raft_settings *settings, const struct raft_st
         struct raft_configuration *configuration;
 
         raft->settings = *settings;
+        raft->settings.level = MAX(settings->level, 1u);
         raft->id = start->id;
         raft->random = settings->seed | 1;
         raft->hard = raft->durable_hard = start->hard;
@@ -496,6 +497,13 @@ bool raft_has_quorum(const struct raft *raft)
 uint64_t raft_next_tick(const struct raft *raft)
 {
         return raft->now + MAX(raft->settings.heartbeat_ms / 4, (uint64_t)1);
+}
+
+uint64_t raft_match(const struct raft *raft, uint64_t node)
+{
+        const struct progress *progress = raft->role == RAFT_LEADER && node != raft->id ? raft_progress_of((struct raft *)raft, node) : NULL;
+
+        return node == raft->id ? raft->durable : progress ? progress->match : 0;
 }
 
 bool raft_is_receiving_snapshot(const struct raft *raft)

@@ -25,6 +25,7 @@ struct raft_settings {
         bool campaigns;                      /* false: votes and follows, but leads only when leadership is handed to it */
         unsigned max_voters;                 /* learners are promoted up to this many */
         uint64_t seed;                       /* of the generator of timeouts; another one in every life of the node */
+        unsigned level;                      /* RAFT_FEATURE_LEVEL, or another in tests; 0: 1 */
         size_t cache_bytes;                  /* of applied entries kept in memory; 0: LIMIT_LOG_CACHE_BYTES */
 };
 
@@ -134,6 +135,8 @@ void raft_staged(struct raft *raft);
 void raft_snapshot_refused(struct raft *raft);
 /* The link to a node is up after an answered hello, or ended by EOF, reset or silence. */
 void raft_link(struct raft *raft, uint64_t node, bool up);
+/* What the program of a node understands, as its hello said. Before raft_link. */
+void raft_node_level(struct raft *raft, uint64_t node, unsigned level);
 /* The answer to a log request, each once and in order; count 0: from is not on disk any more. */
 void raft_log_read(struct raft *raft, uint64_t node, uint64_t from, struct raft_entry *const *entries, size_t count);
 /* The answer to make_snapshot; id 0: it failed and is asked for again later. */
@@ -157,13 +160,16 @@ uint64_t raft_round_confirmed(const struct raft *raft);
 bool raft_transfer(struct raft *raft, uint64_t target, bool holds);
 /* The same, to whom it costs least: a linked voter that is no witness where there is one, with the longest log. */
 bool raft_transfer_to_best(struct raft *raft);
+/* A leader keeps leadership from now on, although another node may be preferred. */
+void raft_hold(struct raft *raft);
 /* 0: none is under way. */
 uint64_t raft_transfer_target(const struct raft *raft);
 
 /* --- membership: one change at a time, each 0 or the index of its entry; 0: not now (M1, R6) --- */
 bool raft_may_change(const struct raft *raft);
-/* Lets a learner in; its id is the index. replaces: a member that leaves in the same entry, or 0. */
-uint64_t raft_add_learner(struct raft *raft, struct id128 incarnation, const char *name, bool witness, uint64_t replaces);
+/* Lets a learner in; its id is the index. Of newcomer incarnation, name, witness and preferred count; preferred only when no
+ * other member is. replaces: a member that leaves in the same entry, or 0. */
+uint64_t raft_add_learner(struct raft *raft, const struct raft_member *newcomer, uint64_t replaces);
 uint64_t raft_demote(struct raft *raft, uint64_t id);
 uint64_t raft_remove(struct raft *raft, uint64_t id);
 
@@ -194,6 +200,10 @@ bool raft_leader_contact(const struct raft *raft, uint64_t *ret_ms);
 bool raft_has_quorum(const struct raft *raft);
 /* The next time raft_tick has something to do. */
 uint64_t raft_next_tick(const struct raft *raft);
+/* How far this node's log is known to reach, durably: its own, or on a leader any member's; 0: not known. */
+uint64_t raft_match(const struct raft *raft, uint64_t node);
+/* What a member's program understands; 0: not known now. */
+unsigned raft_level_of(const struct raft *raft, uint64_t node);
 /* The link to this node is up, as raft_link said. */
 bool raft_is_linked(const struct raft *raft, uint64_t node);
 bool raft_is_receiving_snapshot(const struct raft *raft);

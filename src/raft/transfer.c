@@ -56,6 +56,12 @@ bool raft_transfer_to_best(struct raft *raft)
         return best && begin(raft, best->id, false, false);
 }
 
+void raft_hold(struct raft *raft)
+{
+        assert(raft->role == RAFT_LEADER);
+        raft->holds = true;
+}
+
 uint64_t raft_transfer_target(const struct raft *raft)
 {
         return raft->transfer.target;

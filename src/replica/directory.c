@@ -12,19 +12,22 @@ void directory_change_put(struct bytes *bytes, const struct directory_change *ch
 {
         bytes_put_u8(bytes, DIRECTORY_FORMAT);
         bytes_put_u64(bytes, change->node);
+        bytes_put_u8(bytes, change->away);
         bytes_put_text16(bytes, change->address, strlen(change->address));
 }
 
 bool directory_change_get(const void *body, size_t size, struct directory_change *ret_change)
 {
         struct bytes_reader reader = bytes_reader_of(body, size);
-        uint8_t format = bytes_get_u8(&reader);
+        uint8_t format = bytes_get_u8(&reader), away;
         struct address address;
         size_t length;
 
         ret_change->node = bytes_get_u64(&reader);
+        away = bytes_get_u8(&reader);
+        ret_change->away = away;
         length = bytes_get_text16(&reader, ret_change->address, sizeof(ret_change->address));
-        return bytes_reader_finished(&reader) && format == DIRECTORY_FORMAT && ret_change->node > 0 && length == strlen(ret_change->address) &&
+        return bytes_reader_finished(&reader) && format == DIRECTORY_FORMAT && away <= 1 && ret_change->node > 0 && length == strlen(ret_change->address) &&
                address_parse(ret_change->address, 0, &address) && address.kind == ADDRESS_TCP;
 }
 
@@ -36,11 +39,11 @@ static struct directory_item *find(const struct directory *directory, uint64_t n
         return NULL;
 }
 
-const char *directory_find(const struct directory *directory, uint64_t node)
+const struct directory_change *directory_find(const struct directory *directory, uint64_t node)
 {
         const struct directory_item *item = find(directory, node);
 
-        return item ? item->change.address : NULL;
+        return item ? &item->change : NULL;
 }
 
 void directory_apply(struct directory *directory, uint64_t index, const struct directory_change *change)

@@ -1,7 +1,7 @@
 /* directory.h - where each member is reached, as replicated. Pure.
  *
  * An address is its own kind of entry: it is refreshed at every start of a node
- * and never a change of voters. */
+ * and marked at every clean stop, and never a change of voters. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,6 +13,7 @@
 
 struct directory_change {
         uint64_t node;
+        bool away;                                   /* it stopped on purpose: a connection would start it again */
         char address[LIMIT_ADDRESS_BYTES + 1];       /* "host:port", numeric or not */
 };
 
@@ -31,6 +32,6 @@ void directory_change_put(struct bytes *bytes, const struct directory_change *ch
 bool directory_change_get(const void *body, size_t size, struct directory_change *ret_change);
 
 /* NULL: none known. Valid until the directory changes. */
-const char *directory_find(const struct directory *directory, uint64_t node);
+const struct directory_change *directory_find(const struct directory *directory, uint64_t node);
 /* Applies a committed entry. When the directory is full the oldest address gives way. */
 void directory_apply(struct directory *directory, uint64_t index, const struct directory_change *change);

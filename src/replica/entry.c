@@ -10,6 +10,7 @@
 static_assert((int)LOCK_CHANGE_CLIENT == (int)RAFT_ENTRY_CLIENT, "one numbering");
 static_assert((int)LOCK_CHANGE_PREEMPT == (int)RAFT_ENTRY_PREEMPT, "one numbering");
 static_assert((int)LOCK_CHANGE_RELEASE == (int)RAFT_ENTRY_RELEASE, "one numbering");
+static_assert((int)LOCK_CHANGE_CANCEL == (int)RAFT_ENTRY_CANCEL, "one numbering");
 
 static bool describe_change(const struct raft_entry *entry, struct entry_columns *columns)
 {
@@ -47,7 +48,12 @@ bool entry_describe(const struct raft_entry *entry, struct entry_columns *ret_co
         case RAFT_ENTRY_CLIENT:
         case RAFT_ENTRY_PREEMPT:
         case RAFT_ENTRY_RELEASE:
+        case RAFT_ENTRY_CANCEL:
                 return describe_change(entry, ret_columns);
+#if RAFT_FEATURE_LEVEL > 1
+        case RAFT_ENTRY_NEXT:
+                return entry->size == 0;
+#endif
         }
         return false;
 }

@@ -39,6 +39,15 @@ struct waiting_read {
         TAILQ_ENTRY(waiting_read) link;
         struct replica_origin origin;
         uint64_t min_index, deadline, settle_by;
+        bool consistent, vouched;            /* VOUCHED: min_index is what a leader proved */
+        uint64_t batch;                      /* consistent: the question it waits for; 0: not asked yet */
+};
+
+/* A leader's: somebody asked how far is committed; the answer waits for the round. */
+struct index_read {
+        TAILQ_ENTRY(index_read) link;
+        uint64_t node, id;                   /* NODE 0: this one */
+        uint64_t round, index;
 };
 
 struct waiting_join {
@@ -83,6 +92,10 @@ struct replica {
         uint64_t forward_next;
         uint64_t next_sweep;
         TAILQ_HEAD(, waiting_read) reads;
+        TAILQ_HEAD(, index_read) index_reads;
+        uint64_t batch_next, read_retry_at;
+        TAILQ_HEAD(, waiting_admin) admins;
+        uint64_t admin_next;
         TAILQ_HEAD(, waiting_join) joins;
         struct refusal *refusals;            /* a ring */
         size_t refusal_next;
@@ -103,7 +116,10 @@ struct replica {
         uint64_t installed;
 
         bool leaving, address_announced;
-        uint64_t announce_next, leave_next;
+        uint64_t announce_next, leave_next, leaderless_since;
+
+        uint64_t byes[LIMIT_MEMBERS];        /* who stopped cleanly while this process runs, and has not come back */
+        size_t bye_count;
 
         /* effects */
         struct replica_effects effects;
@@ -129,7 +145,27 @@ void replica_sweep_requests(struct replica *replica);
 void replica_forwarded(struct replica *replica, uint64_t node, const struct node_message *message);
 void replica_forward_reply(struct replica *replica, const struct node_message *message);
 
+/* read.c */
+void replica_reads_init(struct replica *replica);
+void replica_reads_done(struct replica *replica);
+void replica_ask_reads(struct replica *replica);
+void replica_index_read(struct replica *replica, uint64_t node, const struct node_message *message);
+void replica_index_reply(struct replica *replica, const struct node_message *message);
+void replica_reads_leader_changed(struct replica *replica);
+void replica_forget_reads(struct replica *replica, uint64_t session);
+void replica_answer_reads(struct replica *replica);
+
+/* admin.c */
+void replica_admins_init(struct replica *replica);
+void replica_admins_done(struct replica *replica);
+void replica_admin_turn(struct replica *replica);
+void replica_admin_forwarded(struct replica *replica, uint64_t node, const struct node_message *message);
+void replica_admin_reply(struct replica *replica, const struct node_message *message);
+void replica_admin_leader_changed(struct replica *replica);
+void replica_forget_admins(struct replica *replica, uint64_t session);
+
 /* members.c */
+void replica_forget_bye(struct replica *replica, uint64_t node);
 void replica_hear_address(struct replica *replica, const struct raft_entry *entry);
 void replica_members_tick(struct replica *replica);
 void replica_answer_joins(struct replica *replica);

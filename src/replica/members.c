@@ -19,13 +19,14 @@ static void answer_join(struct replica *replica, const struct replica_origin *or
         answer->join.cluster = replica->settings.cluster;
 }
 
-static void propose_address(struct replica *replica, uint64_t node, const char *address)
+/* away false: it is reached there; true: it was, and has stopped. */
+static void propose_address(struct replica *replica, uint64_t node, const char *address, bool away)
 {
-        const char *known = directory_find(&replica->directory, node);
-        struct directory_change change = { .node = node };
+        const struct directory_change *known = directory_find(&replica->directory, node);
+        struct directory_change change = { .node = node, .away = away };
         struct bytes body = { 0 };
 
-        if (address[0] == 0 || (known && strcmp(known, address) == 0) || !raft_may_propose(replica->raft))
+        if (address[0] == 0 || (known && known->away == away && strcmp(known->address, address) == 0) || !raft_may_propose(replica->raft))
                 return;
         memcpy(change.address, address, strlen(address) + 1);
         directory_change_put(&body, &change);
@@ -42,11 +43,25 @@ void replica_hear_address(struct replica *replica, const struct raft_entry *entr
                 directory_apply(&replica->heard, entry->index, &change);
 }
 
-const char *replica_address(const struct replica *replica, uint64_t node)
+static const struct directory_change *newest(const struct replica *replica, uint64_t node)
 {
-        const char *heard = directory_find(&replica->heard, node);
+        const struct directory_change *heard = directory_find(&replica->heard, node);
 
         return heard ? heard : directory_find(&replica->directory, node);
+}
+
+const char *replica_address(const struct replica *replica, uint64_t node)
+{
+        const struct directory_change *known = newest(replica, node);
+
+        return known ? known->address : NULL;
+}
+
+bool replica_is_away(const struct replica *replica, uint64_t node)
+{
+        const struct directory_change *known = newest(replica, node);
+
+        return known && known->away;
 }
 
 static void wait_for_join(struct replica *replica, const struct replica_origin *origin, uint64_t id, uint64_t index)
@@ -69,14 +84,16 @@ void replica_join(struct replica *replica, const struct replica_origin *origin, 
         const struct raft_configuration *configuration = raft_configuration(replica->raft);
         const struct raft_member *member = raft_configuration_find_incarnation(configuration, join->incarnation), *holder;
         struct node_message reply = { .join = JOIN_LATER };
+        struct raft_member newcomer = { .incarnation = join->incarnation, .witness = join->witness, .preferred = join->preferred };
         uint64_t leader = raft_leader(replica->raft), index;
-        const char *address = leader ? directory_find(&replica->directory, leader) : NULL;
+        const struct directory_change *known = leader ? directory_find(&replica->directory, leader) : NULL;
 
         (void)deadline;
+        memcpy(newcomer.name, join->name, sizeof(newcomer.name));
         if (raft_role(replica->raft) != RAFT_LEADER) {
-                if (address) {
+                if (known) {
                         reply.join = JOIN_ELSEWHERE;
-                        memcpy(reply.address, address, strlen(address) + 1);
+                        memcpy(reply.address, known->address, sizeof(reply.address));
                 }
                 answer_join(replica, origin, &reply);
                 return;
@@ -86,7 +103,7 @@ void replica_join(struct replica *replica, const struct replica_origin *origin, 
                 return;
         }
         if (member) {                        /* asked again: the same id */
-                propose_address(replica, member->id, join->address);
+                propose_address(replica, member->id, join->address, false);
                 wait_for_join(replica, origin, member->id, configuration->index);
                 return;
         }
@@ -99,12 +116,12 @@ void replica_join(struct replica *replica, const struct replica_origin *origin, 
                 answer_join(replica, origin, &reply);
                 return;
         }
-        index = raft_add_learner(replica->raft, join->incarnation, join->name, join->witness, holder ? holder->id : 0);
+        index = raft_add_learner(replica->raft, &newcomer, holder ? holder->id : 0);
         if (index == 0) {
                 answer_join(replica, origin, &reply);
                 return;
         }
-        propose_address(replica, index, join->address);
+        propose_address(replica, index, join->address, false);
         wait_for_join(replica, origin, index, index);
 }
 
@@ -129,6 +146,7 @@ void replica_answer_joins(struct replica *replica)
 static void member_leaves(struct replica *replica, uint64_t node)
 {
         const struct raft_configuration *configuration = raft_configuration(replica->raft);
+        const struct directory_change *known;
 
         if (raft_role(replica->raft) != RAFT_LEADER)
                 return;
@@ -136,8 +154,35 @@ static void member_leaves(struct replica *replica, uint64_t node)
                 (void)raft_demote(replica->raft, node);
                 return;                      /* it asks again, and is let go when that is committed */
         }
-        if (configuration->index <= replica->applied)
+        /* Everybody shall know that it is not to be woken; with the answer that is committed. */
+        known = directory_find(&replica->directory, node);
+        if (known && !known->away)
+                propose_address(replica, node, known->address, true);
+        else if (configuration->index <= replica->applied)
                 replica_send(replica, node, &(struct node_message){ .kind = NODE_LEAVE_REPLY });
+}
+
+/* --- who stopped cleanly --- */
+
+bool replica_said_bye(const struct replica *replica, uint64_t node)
+{
+        for (size_t i = 0; i < replica->bye_count; i++)
+                if (replica->byes[i] == node)
+                        return true;
+        return false;
+}
+
+void replica_bye(struct replica *replica, uint64_t node)
+{
+        if (!replica_said_bye(replica, node) && replica->bye_count < LIMIT_MEMBERS)
+                replica->byes[replica->bye_count++] = node;
+}
+
+void replica_forget_bye(struct replica *replica, uint64_t node)
+{
+        for (size_t i = 0; i < replica->bye_count; i++)
+                if (replica->byes[i] == node)
+                        replica->byes[i--] = replica->byes[--replica->bye_count];
 }
 
 void replica_members_message(struct replica *replica, uint64_t node, const struct node_message *message)
@@ -148,7 +193,7 @@ void replica_members_message(struct replica *replica, uint64_t node, const struc
                 replica->effects.left = true;
         else if (message->kind == NODE_ANNOUNCE && raft_role(replica->raft) == RAFT_LEADER &&
                  raft_configuration_find(raft_configuration(replica->raft), node))
-                propose_address(replica, node, message->address);
+                propose_address(replica, node, message->address, false);
 }
 
 void replica_leave(struct replica *replica)
@@ -166,28 +211,44 @@ void replica_set_address(struct replica *replica, const char *address)
         replica->announce_next = 0;
 }
 
+/* A leader that stops hands over first; then it is a follower that stops. With nobody to hand over to it just stops. */
+static void leave(struct replica *replica)
+{
+        uint64_t self = raft_id(replica->raft);
+        bool leads = replica->leader == self, votes = raft_configuration_votes(raft_configuration(replica->raft), self);
+
+        replica->leave_next = replica->now + 100;
+        if (replica->leader == 0) {
+                /* Nobody to ask; but the next leader may be about to take over. */
+                replica->effects.left = replica->now - replica->leaderless_since >= replica->settings.raft.election_timeout_ms;
+        } else if (!leads) {
+                replica_send(replica, replica->leader, &(struct node_message){ .kind = NODE_LEAVE });
+        } else if (votes && raft_configuration_voters(raft_configuration(replica->raft)) == 1) {
+                replica->effects.left = true;
+        } else if (raft_transfer_target(replica->raft) == 0) {
+                (void)raft_transfer_to_best(replica->raft);
+        }
+}
+
 /* Says what the leader must hear until its effect is seen. */
 void replica_members_tick(struct replica *replica)
 {
-        const char *known = directory_find(&replica->directory, raft_id(replica->raft));
+        const struct directory_change *known = directory_find(&replica->directory, raft_id(replica->raft));
         struct node_message message = { .kind = NODE_ANNOUNCE };
 
+        if (replica->leader != 0)
+                replica->leaderless_since = replica->now;
+        if (replica->leaving && replica->now >= replica->leave_next)
+                leave(replica);
         if (raft_id(replica->raft) == 0 || replica->leader == 0)
                 return;
-        if (replica->leaving && replica->now >= replica->leave_next) {
-                replica->leave_next = replica->now + 100;
-                if (replica->leader == raft_id(replica->raft))
-                        replica->effects.left = true;
-                else
-                        replica_send(replica, replica->leader, &(struct node_message){ .kind = NODE_LEAVE });
-        }
-        if (replica->settings.address[0] == 0 || (known && strcmp(known, replica->settings.address) == 0) ||
-            replica->now < replica->announce_next)
+        if (replica->leaving || replica->settings.address[0] == 0 || replica->now < replica->announce_next ||
+            (known && !known->away && strcmp(known->address, replica->settings.address) == 0))
                 return;
         replica->announce_next = replica->now + REPEAT_MS;
         memcpy(message.address, replica->settings.address, sizeof(message.address));
         if (replica->leader != raft_id(replica->raft))
                 replica_send(replica, replica->leader, &message);
         else if (replica_may_decide(replica))
-                propose_address(replica, replica->leader, replica->settings.address);
+                propose_address(replica, replica->leader, replica->settings.address, false);
 }

@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <string.h>
 
+enum { JOIN_WITNESS = 1, JOIN_PREFERRED = 2 };
+
 static void put_request(struct bytes *bytes, const struct lock_request *request)
 {
         bytes_put_u8(bytes, (uint8_t)request->kind);
@@ -17,7 +19,7 @@ static void get_request(struct bytes_reader *reader, struct lock_request *reques
 {
         uint8_t kind = bytes_get_u8(reader);
 
-        if (kind != LOCK_CHANGE_CLIENT && kind != LOCK_CHANGE_PREEMPT && kind != LOCK_CHANGE_RELEASE) {
+        if (kind < LOCK_CHANGE_CLIENT || kind > LOCK_CHANGE_CANCEL) {
                 reader->bad = true;
                 return;
         }
@@ -37,6 +39,7 @@ void node_message_put(struct bytes *bytes, const struct node_message *message)
         switch (message->kind) {
         case NODE_FORWARD:
                 bytes_put_u64(bytes, message->id);
+                bytes_put_u64(bytes, message->term);
                 put_request(bytes, &message->request);
                 return;
         case NODE_FORWARD_REPLY:
@@ -49,7 +52,7 @@ void node_message_put(struct bytes *bytes, const struct node_message *message)
         case NODE_JOIN:
                 id128_put(bytes, message->incarnation);
                 bytes_put_text8(bytes, message->name, strlen(message->name));
-                bytes_put_u8(bytes, message->witness);
+                bytes_put_u8(bytes, (uint8_t)((message->witness ? JOIN_WITNESS : 0) | (message->preferred ? JOIN_PREFERRED : 0)));
                 bytes_put_text16(bytes, message->address, strlen(message->address));
                 return;
         case NODE_JOIN_REPLY:
@@ -64,6 +67,25 @@ void node_message_put(struct bytes *bytes, const struct node_message *message)
         case NODE_ANNOUNCE:
                 bytes_put_text16(bytes, message->address, strlen(message->address));
                 return;
+        case NODE_READ:
+                bytes_put_u64(bytes, message->id);
+                bytes_put_u64(bytes, message->term);
+                return;
+        case NODE_READ_REPLY:
+                bytes_put_u64(bytes, message->id);
+                bytes_put_u8(bytes, (uint8_t)message->outcome);
+                bytes_put_u64(bytes, message->index);
+                return;
+        case NODE_ADMIN:
+                bytes_put_u64(bytes, message->id);
+                bytes_put_u8(bytes, (uint8_t)message->admin.kind);
+                bytes_put_u64(bytes, message->admin.node);
+                bytes_put_text8(bytes, message->admin.name, strlen(message->admin.name));
+                return;
+        case NODE_ADMIN_REPLY:
+                bytes_put_u64(bytes, message->id);
+                bytes_put_u8(bytes, (uint8_t)message->admin_outcome);
+                return;
         }
         assert(false);
 }
@@ -75,6 +97,29 @@ static void get_address(struct bytes_reader *reader, char *address, size_t capac
                 reader->bad = true;
 }
 
+static enum replica_outcome get_outcome(struct bytes_reader *reader)
+{
+        uint8_t number = bytes_get_u8(reader);
+
+        if (number < REPLICA_YES || number > REPLICA_NOT_LEADER)
+                reader->bad = true;
+        return (enum replica_outcome)number;
+}
+
+static void get_admin(struct bytes_reader *reader, struct node_message *message)
+{
+        uint8_t kind;
+        size_t size;
+
+        message->id = bytes_get_u64(reader);
+        kind = bytes_get_u8(reader);
+        message->admin.kind = (enum admin_kind)kind;
+        message->admin.node = bytes_get_u64(reader);
+        size = bytes_get_text8(reader, message->admin.name, sizeof(message->admin.name));
+        if ((kind != ADMIN_TRANSFER && kind != ADMIN_REMOVE) || !node_name_is_valid(message->admin.name, size))
+                reader->bad = true;
+}
+
 static void get_body(struct bytes_reader *reader, struct node_message *message)
 {
         size_t size;
@@ -83,14 +128,12 @@ static void get_body(struct bytes_reader *reader, struct node_message *message)
         switch (message->kind) {
         case NODE_FORWARD:
                 message->id = bytes_get_u64(reader);
+                message->term = bytes_get_u64(reader);
                 get_request(reader, &message->request);
                 return;
         case NODE_FORWARD_REPLY:
                 message->id = bytes_get_u64(reader);
-                number = bytes_get_u8(reader);
-                if (number < REPLICA_YES || number > REPLICA_NOT_LEADER)
-                        reader->bad = true;
-                message->outcome = (enum replica_outcome)number;
+                message->outcome = get_outcome(reader);
                 message->token = bytes_get_u64(reader);
                 message->index = bytes_get_u64(reader);
                 client_id_get(reader, true, &message->client);
@@ -101,9 +144,10 @@ static void get_body(struct bytes_reader *reader, struct node_message *message)
                 if (!node_name_is_valid(message->name, size) || id128_is_null(message->incarnation))
                         reader->bad = true;
                 number = bytes_get_u8(reader);
-                if (number > 1)
+                if (number & ~(JOIN_WITNESS | JOIN_PREFERRED))
                         reader->bad = true;
-                message->witness = number;
+                message->witness = number & JOIN_WITNESS;
+                message->preferred = number & JOIN_PREFERRED;
                 get_address(reader, message->address, sizeof(message->address));
                 return;
         case NODE_JOIN_REPLY:
@@ -120,6 +164,25 @@ static void get_body(struct bytes_reader *reader, struct node_message *message)
                 return;
         case NODE_ANNOUNCE:
                 get_address(reader, message->address, sizeof(message->address));
+                return;
+        case NODE_READ:
+                message->id = bytes_get_u64(reader);
+                message->term = bytes_get_u64(reader);
+                return;
+        case NODE_READ_REPLY:
+                message->id = bytes_get_u64(reader);
+                message->outcome = get_outcome(reader);
+                message->index = bytes_get_u64(reader);
+                return;
+        case NODE_ADMIN:
+                get_admin(reader, message);
+                return;
+        case NODE_ADMIN_REPLY:
+                message->id = bytes_get_u64(reader);
+                number = bytes_get_u8(reader);
+                if (number < ADMIN_DONE || number > ADMIN_NOT_LEADER)
+                        reader->bad = true;
+                message->admin_outcome = (enum admin_outcome)number;
                 return;
         }
         reader->bad = true;

@@ -20,6 +20,10 @@ enum node_message_kind {
         NODE_LEAVE = 5,                      /* a member stops cleanly */
         NODE_LEAVE_REPLY = 6,
         NODE_ANNOUNCE = 7,                   /* a member's address, at every start */
+        NODE_READ = 8,                       /* follower to leader: how far is committed now, proved by a round? */
+        NODE_READ_REPLY = 9,
+        NODE_ADMIN = 10,                     /* to the leader: what an operator wants */
+        NODE_ADMIN_REPLY = 11,
 };
 
 /* The answer to a request, at a node or on its way between nodes. */
@@ -42,21 +46,47 @@ enum join_outcome {
         JOIN_CLUSTER_FULL = 5,               /* LIMIT_MEMBERS */
 };
 
+/* What an operator may want of the cluster. Each names a state; it is done when a leader sees it. */
+enum admin_kind {
+        ADMIN_TRANSFER = 1,                  /* the node leads, and keeps to it until it dies */
+        ADMIN_REMOVE = 2,                    /* the node is no member */
+};
+
+enum admin_outcome {
+        ADMIN_DONE = 1,
+        ADMIN_NO_SUCH_NODE = 2,
+        ADMIN_NOT_A_VOTER = 3,               /* TRANSFER: only voters lead */
+        ADMIN_NOT_CAUGHT_UP = 4,             /* TRANSFER: not connected, or too far behind, within the deadline */
+        ADMIN_LAST_VOTER = 5,                /* REMOVE: nothing would be left */
+        ADMIN_NO_MAJORITY_LEFT = 6,          /* REMOVE: too few of the others are there to go on without it */
+        ADMIN_LATER = 7,                     /* no leader, or another change under way, within the deadline: it may still happen */
+        ADMIN_NOT_LEADER = 8,                /* between nodes only: ask another */
+};
+
+struct admin_request {
+        enum admin_kind kind;
+        uint64_t node;                       /* 0: not looked up yet */
+        char name[LIMIT_NODE_NAME_BYTES + 1];
+};
+
 /* Fields that a kind does not name are zero. */
 struct node_message {
         enum node_message_kind kind;
-        uint64_t id;                         /* FORWARD*: the sender's number, repeated in the reply */
+        uint64_t id;                         /* FORWARD*, READ*, ADMIN*: the sender's number, repeated in the reply */
+        uint64_t term;                       /* FORWARD, READ: of the leader that is asked; another leadership does not answer */
         struct lock_request request;         /* FORWARD */
-        enum replica_outcome outcome;        /* FORWARD_REPLY */
-        uint64_t token, index;               /* FORWARD_REPLY */
+        enum replica_outcome outcome;        /* FORWARD_REPLY, READ_REPLY */
+        uint64_t token, index;               /* FORWARD_REPLY; READ_REPLY: index */
         struct client_id client;             /* FORWARD_REPLY: the owner, or the assigned id; may be empty */
         struct id128 incarnation;            /* JOIN */
         char name[LIMIT_NODE_NAME_BYTES + 1];        /* JOIN */
-        bool witness;                        /* JOIN */
+        bool witness, preferred;             /* JOIN; PREFERRED: leadership belongs here, unless it does elsewhere already */
         char address[LIMIT_ADDRESS_BYTES + 1];       /* JOIN, ANNOUNCE: own; JOIN_REPLY ELSEWHERE: the leader's; may be empty */
         enum join_outcome join;              /* JOIN_REPLY */
         uint64_t node;                       /* JOIN_REPLY */
         struct id128 cluster;                /* JOIN_REPLY */
+        struct admin_request admin;          /* ADMIN */
+        enum admin_outcome admin_outcome;    /* ADMIN_REPLY */
 };
 
 void node_message_put(struct bytes *bytes, const struct node_message *message);

@@ -14,6 +14,8 @@
 void replica_turn(struct replica *replica)
 {
         replica_decide_waiting(replica);     /* appends what may be changed; nothing is answered yet */
+        replica_admin_turn(replica);
+        replica_ask_reads(replica);          /* one round proves leadership to all of them */
         raft_flush(replica->raft);           /* one transaction, and appends for every follower */
         replica_take_stages(replica);
         replica_apply_committed(replica);
@@ -141,19 +143,36 @@ void replica_tick(struct replica *replica, uint64_t now, uint64_t wall)
         replica_members_tick(replica);
 }
 
-static bool entries_are_known(const struct raft_message *message)
+/* A configuration of a level beyond this program announces what it does not know. */
+static bool level_is_known(const struct replica *replica, uint64_t index, const void *body, size_t size)
+{
+        struct raft_configuration *configuration = raft_configuration_get(index, body, size);
+        bool known = configuration && configuration->level <= MAX(replica->settings.raft.level, 1u);
+
+        free(configuration);
+        return known;
+}
+
+static bool entry_is_known(const struct replica *replica, const struct raft_entry *entry)
 {
         struct entry_columns columns;
 
+        return entry_describe(entry, &columns) &&
+               (entry->kind != RAFT_ENTRY_CONFIGURATION || level_is_known(replica, entry->index, entry->body, entry->size));
+}
+
+static bool message_is_known(const struct replica *replica, const struct raft_message *message)
+{
         for (size_t i = 0; i < message->entry_count; i++)
-                if (!entry_describe(message->entries[i], &columns))
+                if (!entry_is_known(replica, message->entries[i]))
                         return false;
-        return true;
+        return message->kind != RAFT_SNAPSHOT || message->offset != 0 ||
+               level_is_known(replica, message->configuration_index, message->configuration, message->configuration_size);
 }
 
 bool replica_raft_message(struct replica *replica, const struct raft_message *message)
 {
-        if (!entries_are_known(message))
+        if (!message_is_known(replica, message))
                 return false;
         for (size_t i = 0; i < message->entry_count; i++)
                 replica_hear_address(replica, message->entries[i]);
@@ -176,15 +195,31 @@ void replica_node_message(struct replica *replica, uint64_t node, const struct n
         case NODE_ANNOUNCE:
                 replica_members_message(replica, node, message);
                 return;
+        case NODE_READ:
+                replica_index_read(replica, node, message);
+                return;
+        case NODE_READ_REPLY:
+                replica_index_reply(replica, message);
+                return;
+        case NODE_ADMIN:
+                replica_admin_forwarded(replica, node, message);
+                return;
+        case NODE_ADMIN_REPLY:
+                replica_admin_reply(replica, message);
+                return;
         case NODE_JOIN:
         case NODE_JOIN_REPLY:
                 return;                      /* not from a member */
         }
 }
 
-void replica_link(struct replica *replica, uint64_t node, bool up)
+void replica_link(struct replica *replica, uint64_t node, unsigned level, bool up)
 {
+        if (up)
+                raft_node_level(replica->raft, node, level);
         raft_link(replica->raft, node, up);
+        if (up)
+                replica_forget_bye(replica, node);
         notice_leadership(replica);
         if (node == replica->leader) {
                 replica->leader_linked = up;

@@ -35,12 +35,13 @@ struct replica_origin {
 };
 
 struct replica_answer {
-        enum { REPLICA_ANSWER_CHANGE, REPLICA_ANSWER_READ, REPLICA_ANSWER_JOIN } kind;
+        enum { REPLICA_ANSWER_CHANGE, REPLICA_ANSWER_READ, REPLICA_ANSWER_JOIN, REPLICA_ANSWER_ADMIN } kind;
         struct replica_origin origin;
         enum replica_outcome outcome;        /* READ: YES: read the table now; UNKNOWN: min_index was not reached in time */
         uint64_t token, index;
         struct client_id client;             /* the owner, or the assigned id; size 0: nobody, or not told */
         struct node_message join;            /* JOIN: the reply */
+        enum admin_outcome admin;            /* ADMIN */
 };
 
 struct replica_send {
@@ -80,8 +81,11 @@ void replica_apply_log(struct replica *replica);
 void replica_tick(struct replica *replica, uint64_t now, uint64_t wall);
 /* Deadlines are in the milliseconds of replica_tick. */
 void replica_request(struct replica *replica, const struct replica_origin *origin, const struct lock_request *request, uint64_t deadline);
-/* Asks to read the table at min_index or later. */
-void replica_read(struct replica *replica, const struct replica_origin *origin, uint64_t min_index, uint64_t deadline);
+/* Asks to read the table at min_index or later; consistent: and with everything that anybody was told before this call, which costs
+ * a round of the leader. Answered by REPLICA_ANSWER_READ, in a turn in which the table is in that state. */
+void replica_read(struct replica *replica, const struct replica_origin *origin, uint64_t min_index, bool consistent, uint64_t deadline);
+/* Answered by REPLICA_ANSWER_ADMIN when a leader sees it done or refuses it, at the deadline at the latest. Who may ask is the caller's affair. */
+void replica_admin(struct replica *replica, const struct replica_origin *origin, const struct admin_request *request, uint64_t deadline);
 /* The session is gone: nothing of it is sent any more, nobody wants its answers. */
 void replica_forget(struct replica *replica, uint64_t session);
 /* A node that is no member asks to join; address: where it is reached. */
@@ -90,7 +94,10 @@ void replica_join(struct replica *replica, const struct replica_origin *origin, 
 /* From a member. False: an entry of a kind this program does not know, or not well formed: the node must stop. */
 bool replica_raft_message(struct replica *replica, const struct raft_message *message);
 void replica_node_message(struct replica *replica, uint64_t node, const struct node_message *message);
-void replica_link(struct replica *replica, uint64_t node, bool up);
+/* level: what its hello said that it understands; counts when the link is up. */
+void replica_link(struct replica *replica, uint64_t node, unsigned level, bool up);
+/* A member stops cleanly, and says so. */
+void replica_bye(struct replica *replica, uint64_t node);
 /* This node is let in as id. */
 void replica_joined(struct replica *replica, struct id128 cluster, uint64_t id);
 /* This node wants to stop cleanly: effects.left tells when it may (M5). */
@@ -120,6 +127,10 @@ const struct lock_table *replica_table(const struct replica *replica);
 const struct directory *replica_directory(const struct replica *replica);
 /* Where a member may be dialled, from entries that may not be committed yet too: a node that starts knows little else. NULL: unknown. */
 const char *replica_address(const struct replica *replica, uint64_t node);
+/* It stopped cleanly, as far as the log says: with socket activation a connection would start it again. */
+bool replica_is_away(const struct replica *replica, uint64_t node);
+/* It said so to this process, and has not come back. */
+bool replica_said_bye(const struct replica *replica, uint64_t node);
 struct id128 replica_cluster(const struct replica *replica);
 uint64_t replica_applied(const struct replica *replica);
 /* cluster_ms of the newest entry applied, or now on the leader. */

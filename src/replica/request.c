@@ -8,9 +8,6 @@
 #include "base/mutation.h"
 #include "replica/internal.h"
 
-/* How long a node that has just started waits for its leader before it answers reads from what it has. */
-#define SETTLE_MS 2000
-
 static int compare_origins(const struct pending *a, const struct pending *b)
 {
         if (a->node != b->node)
@@ -46,8 +43,9 @@ void replica_requests_init(struct replica *replica)
         TAILQ_INIT(&replica->commit);
         TAILQ_INIT(&replica->round);
         TAILQ_INIT(&replica->apply);
-        TAILQ_INIT(&replica->reads);
         TAILQ_INIT(&replica->joins);
+        replica_reads_init(replica);
+        replica_admins_init(replica);
         /* A reply to an earlier life of this node may still be under way: no life repeats a number of another. */
         replica->forward_next = MUTATED(REPLY_MIXED) ? 0 : replica->settings.raft.seed;
 }
@@ -132,20 +130,17 @@ static struct pending *add(struct replica *replica, uint64_t node, const struct 
 void replica_requests_done(struct replica *replica)
 {
         struct pending *pending;
-        struct waiting_read *read;
         struct waiting_join *join;
 
         while ((pending = RB_MIN(origin_tree, &replica->by_origin)))
                 drop(replica, pending);
-        while ((read = TAILQ_FIRST(&replica->reads))) {
-                TAILQ_REMOVE(&replica->reads, read, link);
-                free(read);
-        }
         while ((join = TAILQ_FIRST(&replica->joins))) {
                 TAILQ_REMOVE(&replica->joins, join, link);
                 free(join);
         }
         free(replica->refusals);
+        replica_reads_done(replica);
+        replica_admins_done(replica);
 }
 
 /* --- answering --- */
@@ -250,7 +245,7 @@ static void append_change(struct replica *replica, struct pending *pending, cons
         lock_overlay_add(replica->overlay, index, change);
         pending->sent = true;
         pending->token = change->kind == LOCK_CHANGE_PREEMPT ? index : change->token;
-        if (change->kind != LOCK_CHANGE_RELEASE)
+        if (change->kind == LOCK_CHANGE_PREEMPT || change->kind == LOCK_CHANGE_CLIENT)
                 pending->owner = change->client;
         wait_for_commit(replica, pending, index);
 }
@@ -268,7 +263,8 @@ static void refuse(struct replica *replica, struct pending *pending, enum replic
         pending->owner = decision->owner;
         pending->token = decision->token;
         pending->index = raft_last(replica->raft);
-        remember_refusal(replica, pending);
+        if (pending->request.kind != LOCK_CHANGE_CANCEL)
+                remember_refusal(replica, pending);
         wait_for_round(replica, pending);
 }
 
@@ -283,7 +279,8 @@ static void refuse_again(struct replica *replica, struct pending *pending, const
 
 static void decide(struct replica *replica, struct pending *pending)
 {
-        const struct refusal *refusal = find_refusal(replica, &pending->request);
+        bool cancels = pending->request.kind == LOCK_CHANGE_CANCEL;
+        const struct refusal *refusal = cancels ? NULL : find_refusal(replica, &pending->request);
         struct lock_decision decision;
 
         /* A client sends for so long, and a follower that got it at the end for as long again. */
@@ -329,6 +326,7 @@ static void forward(struct replica *replica, struct pending *pending)
         replica_send(replica, replica->leader, &(struct node_message){
                 .kind = NODE_FORWARD,
                 .id = pending->forward_id,
+                .term = raft_term(replica->raft),
                 .request = pending->request,
         });
         move(replica, pending, PENDING_FORWARDED);
@@ -377,7 +375,9 @@ void replica_forwarded(struct replica *replica, uint64_t node, const struct node
 {
         struct replica_origin origin = { .tag = message->id };
 
-        if (raft_role(replica->raft) != RAFT_LEADER) {
+        /* F3: a forward to an earlier leadership of this node may be late: its sender has asked another leader since, who may have
+         * refused what would be accepted now. */
+        if (raft_role(replica->raft) != RAFT_LEADER || message->term != raft_term(replica->raft)) {
                 replica_send(replica, node, &(struct node_message){
                         .kind = NODE_FORWARD_REPLY, .id = message->id, .outcome = REPLICA_NOT_LEADER });
                 return;
@@ -406,72 +406,20 @@ void replica_leader_changed(struct replica *replica, bool was_leader)
         }
         if (was_leader)
                 forget_unsaid_refusals(replica);
+        replica_reads_leader_changed(replica);
+        replica_admin_leader_changed(replica);
 }
 
 void replica_forget(struct replica *replica, uint64_t session)
 {
         struct pending probe = { .origin = { .session = session } }, *pending = RB_NFIND(origin_tree, &replica->by_origin, &probe), *next;
-        struct waiting_read *read, *next_read;
 
         for (; pending && pending->node == 0 && pending->origin.session == session; pending = next) {
                 next = RB_NEXT(origin_tree, &replica->by_origin, pending);
                 drop(replica, pending);
         }
-        for (read = TAILQ_FIRST(&replica->reads); read; read = next_read) {
-                next_read = TAILQ_NEXT(read, link);
-                if (read->origin.session != session)
-                        continue;
-                TAILQ_REMOVE(&replica->reads, read, link);
-                free(read);
-        }
-}
-
-/* --- reads --- */
-
-void replica_read(struct replica *replica, const struct replica_origin *origin, uint64_t min_index, uint64_t deadline)
-{
-        struct waiting_read *read = alloc_zeroed(1, sizeof(*read));
-
-        *read = (struct waiting_read){
-                .origin = *origin,
-                .min_index = min_index,
-                .deadline = deadline,
-                .settle_by = MIN(deadline, replica->now + SETTLE_MS),
-        };
-        TAILQ_INSERT_TAIL(&replica->reads, read, link);
-}
-
-/* A node that has just started may be behind what it said before it stopped, until
- * it has applied an entry of the leader's own term. One that has nothing at all yet
- * knows of no lock whether it is free. */
-static bool read_is_due(const struct replica *replica, const struct waiting_read *read, enum replica_outcome *ret_outcome)
-{
-        *ret_outcome = REPLICA_YES;
-        if (replica->applied > 0 && (replica->applied >= read->min_index || MUTATED(READ_BACK)))
-                return replica->settled || replica->now >= read->settle_by;
-        *ret_outcome = REPLICA_UNKNOWN;
-        return replica->now >= read->deadline;
-}
-
-static void answer_reads(struct replica *replica)
-{
-        struct waiting_read *read, *next;
-
-        for (read = TAILQ_FIRST(&replica->reads); read; read = next) {
-                enum replica_outcome outcome;
-
-                next = TAILQ_NEXT(read, link);
-                if (!read_is_due(replica, read, &outcome))
-                        continue;
-                *replica_add_answer(replica) = (struct replica_answer){
-                        .kind = REPLICA_ANSWER_READ,
-                        .origin = read->origin,
-                        .outcome = outcome,
-                        .index = replica->applied,
-                };
-                TAILQ_REMOVE(&replica->reads, read, link);
-                free(read);
-        }
+        replica_forget_reads(replica, session);
+        replica_forget_admins(replica, session);
 }
 
 void replica_answer_waiting(struct replica *replica)
@@ -487,7 +435,7 @@ void replica_answer_waiting(struct replica *replica)
                 refusal_is_said(replica, &pending->request);
                 answer(replica, pending);
         }
-        answer_reads(replica);
+        replica_answer_reads(replica);
 }
 
 /* Deadlines, and forwards that came back from a node that does not lead. */

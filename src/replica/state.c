@@ -27,6 +27,9 @@ static void apply_entry(struct replica *replica, const struct raft_entry *entry)
         switch (entry->kind) {
         case RAFT_ENTRY_NOOP:
         case RAFT_ENTRY_CONFIGURATION:
+#if RAFT_FEATURE_LEVEL > 1
+        case RAFT_ENTRY_NEXT:
+#endif
                 break;
         case RAFT_ENTRY_ADDRESS:
                 valid = directory_change_get(entry->body, entry->size, &address);
@@ -36,6 +39,7 @@ static void apply_entry(struct replica *replica, const struct raft_entry *entry)
         case RAFT_ENTRY_CLIENT:
         case RAFT_ENTRY_PREEMPT:
         case RAFT_ENTRY_RELEASE:
+        case RAFT_ENTRY_CANCEL:
                 valid = lock_change_get((enum lock_change_kind)entry->kind, entry->body, entry->size, &change);
                 if (valid)
                         lock_table_apply(replica->table, &moment, &change);

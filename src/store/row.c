@@ -11,9 +11,11 @@
 
 static bool kind_of_text(const char *text, enum raft_entry_kind *ret_kind)
 {
-        for (enum raft_entry_kind kind = RAFT_ENTRY_NOOP; kind <= RAFT_ENTRY_RELEASE; kind++) {
-                if (strcmp(text, raft_entry_kind_name(kind)) == 0) {
-                        *ret_kind = kind;
+        for (unsigned kind = RAFT_ENTRY_NOOP; kind <= UINT8_MAX; kind++) {
+                const char *name = raft_entry_kind_name((enum raft_entry_kind)kind);
+
+                if (name && strcmp(text, name) == 0) {
+                        *ret_kind = (enum raft_entry_kind)kind;
                         return true;
                 }
         }

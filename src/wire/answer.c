@@ -1,5 +1,6 @@
 /* answer.c - what nodes say. */
 #include <assert.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "wire/internal.h"
@@ -7,6 +8,9 @@
 /* The shortest row: two texts of one byte with their sizes, three numbers. The shortest event: two empty texts, one byte of kind, five numbers. */
 #define ROW_BYTES_MIN 28
 #define EVENT_BYTES_MIN 44
+/* The shortest member: a name of one byte, no address, three numbers and the flags. */
+#define MEMBER_BYTES_MIN 23
+enum { MEMBER_VOTER = 1, MEMBER_WITNESS = 2, MEMBER_PREFERRED = 4, MEMBER_LEADER = 8, MEMBER_LINKED = 16, MEMBER_AWAY = 32, MEMBER_FLAGS = 63 };
 
 static void put_i64(struct bytes *out, int64_t value)
 {
@@ -130,7 +134,7 @@ size_t wire_write_page_begin(struct bytes *out, enum wire_type type, const struc
 {
         size_t frame = wire_frame_begin(out, type, page->tag);
 
-        assert(type == WIRE_ROWS || type == WIRE_EVENTS);
+        assert(type == WIRE_ROWS || type == WIRE_EVENTS || type == WIRE_ROSTER);
         assert(page->count <= LIMIT_PAGE_ROWS);
         assert(page->leader_age_ms >= -1);
         assert(page->outcome == WIRE_YES || page->count == 0);
@@ -157,7 +161,9 @@ bool wire_read_page(const struct wire_frame *frame, struct wire_page *ret_page, 
         struct bytes_reader reader = bytes_reader_of(frame->body, frame->body_size);
         bool events = frame->type == WIRE_EVENTS;
 
-        if (!events && frame->type != WIRE_ROWS)
+        size_t shortest = events ? EVENT_BYTES_MIN : frame->type == WIRE_ROWS ? ROW_BYTES_MIN : MEMBER_BYTES_MIN;
+
+        if (!events && frame->type != WIRE_ROWS && frame->type != WIRE_ROSTER)
                 return false;
         *ret_page = (struct wire_page){ .tag = frame->tag };
         ret_page->outcome = get_outcome(&reader);
@@ -174,7 +180,7 @@ bool wire_read_page(const struct wire_frame *frame, struct wire_page *ret_page, 
                 return false;
         if (ret_page->outcome != WIRE_YES && (ret_page->count > 0 || ret_page->more))
                 return false;
-        if (reader.left < (size_t)ret_page->count * (events ? EVENT_BYTES_MIN : ROW_BYTES_MIN))
+        if (reader.left < (size_t)ret_page->count * shortest)
                 return false;
         *ret_rows = reader;
         return ret_page->count > 0 || bytes_reader_finished(&reader);
@@ -223,6 +229,40 @@ bool wire_read_event(struct bytes_reader *rows, struct wire_event *ret_event)
         wire_get_word(rows, false, ret_event->kind, sizeof(ret_event->kind));
         lock_name_get(rows, true, &ret_event->lock);
         client_id_get(rows, true, &ret_event->client);
+        return !rows->bad;
+}
+
+void wire_write_member(struct bytes *out, const struct wire_member *member)
+{
+        bytes_put_u64(out, member->id);
+        wire_put_word(out, member->name, LIMIT_NODE_NAME_BYTES);
+        bytes_put_text16(out, member->address, strlen(member->address));
+        bytes_put_u8(out, (uint8_t)((member->voter ? MEMBER_VOTER : 0) | (member->witness ? MEMBER_WITNESS : 0) |
+                                    (member->preferred ? MEMBER_PREFERRED : 0) | (member->leader ? MEMBER_LEADER : 0) |
+                                    (member->linked ? MEMBER_LINKED : 0) | (member->away ? MEMBER_AWAY : 0)));
+        bytes_put_u64(out, member->match);
+        bytes_put_u16(out, member->level);
+}
+
+bool wire_read_member(struct bytes_reader *rows, struct wire_member *ret_member)
+{
+        uint8_t flags;
+
+        *ret_member = (struct wire_member){ .id = bytes_get_u64(rows) };
+        wire_get_node_name(rows, false, ret_member->name);
+        if (bytes_get_text16(rows, ret_member->address, sizeof(ret_member->address)) != strlen(ret_member->address))
+                rows->bad = true;
+        flags = bytes_get_u8(rows);
+        if (flags & ~MEMBER_FLAGS)
+                rows->bad = true;
+        ret_member->voter = flags & MEMBER_VOTER;
+        ret_member->witness = flags & MEMBER_WITNESS;
+        ret_member->preferred = flags & MEMBER_PREFERRED;
+        ret_member->leader = flags & MEMBER_LEADER;
+        ret_member->linked = flags & MEMBER_LINKED;
+        ret_member->away = flags & MEMBER_AWAY;
+        ret_member->match = bytes_get_u64(rows);
+        ret_member->level = bytes_get_u16(rows);
         return !rows->bad;
 }
 

@@ -49,6 +49,7 @@ static void put_change(struct bytes *out, const struct wire_request *request)
 static void put_check(struct bytes *out, const struct wire_request *request)
 {
         bytes_put_u64(out, request->min_index);
+        bytes_put_u8(out, request->consistent);
         lock_name_put(out, &request->name);
 }
 
@@ -83,6 +84,7 @@ void wire_write_request(struct bytes *out, const struct wire_request *request)
         switch (request->type) {
         case WIRE_PREEMPT:
         case WIRE_RELEASE:
+        case WIRE_CANCEL:
                 put_change(out, request);
                 break;
         case WIRE_CHECK:
@@ -94,7 +96,12 @@ void wire_write_request(struct bytes *out, const struct wire_request *request)
         case WIRE_HISTORY:
                 put_history(out, request);
                 break;
+        case WIRE_TRANSFER:
+        case WIRE_REMOVE:
+                wire_put_word(out, request->node, LIMIT_NODE_NAME_BYTES);
+                break;
         case WIRE_STATUS:
+        case WIRE_MEMBERS:
                 break;
         case WIRE_BACKUP:
                 put_backup(out, request);
@@ -107,6 +114,7 @@ void wire_write_request(struct bytes *out, const struct wire_request *request)
         case WIRE_EVENTS:
         case WIRE_STATE:
         case WIRE_PIECE:
+        case WIRE_ROSTER:
                 abort();                     /* not a request */
         }
         wire_frame_end(out, frame, LIMIT_CLIENT_REQUEST_BYTES);
@@ -125,6 +133,7 @@ static bool get_request(struct bytes_reader *reader, uint8_t type, struct wire_r
         switch (type) {
         case WIRE_PREEMPT:
         case WIRE_RELEASE:
+        case WIRE_CANCEL:
                 request->handle = id128_get(reader);
                 request->seq = bytes_get_u64(reader);
                 client_id_get(reader, true, &request->client);
@@ -132,6 +141,7 @@ static bool get_request(struct bytes_reader *reader, uint8_t type, struct wire_r
                 return true;
         case WIRE_CHECK:
                 request->min_index = bytes_get_u64(reader);
+                request->consistent = wire_get_bool(reader);
                 lock_name_get(reader, false, &request->name);
                 return true;
         case WIRE_LIST:
@@ -145,7 +155,12 @@ static bool get_request(struct bytes_reader *reader, uint8_t type, struct wire_r
                 request->after_index = bytes_get_u64(reader);
                 get_limit(reader, request);
                 return true;
+        case WIRE_TRANSFER:
+        case WIRE_REMOVE:
+                wire_get_node_name(reader, false, request->node);
+                return true;
         case WIRE_STATUS:
+        case WIRE_MEMBERS:
                 return true;
         case WIRE_BACKUP:
                 request->min_index = bytes_get_u64(reader);

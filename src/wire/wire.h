@@ -31,15 +31,20 @@ enum wire_type {
         WIRE_LIST = 5,
         WIRE_HISTORY = 6,
         WIRE_STATUS = 7,
-        WIRE_BACKUP = 8,
+        WIRE_CANCEL = 8,                     /* the request of this handle and seq shall not happen: after a no, when more than one copy of it was sent */
+        WIRE_MEMBERS = 9,
+        WIRE_TRANSFER = 10,                  /* leadership, to the node of that name */
+        WIRE_REMOVE = 11,                    /* the node of that name from the cluster */
+        WIRE_BACKUP = 12,
         /* node to client */
         WIRE_WELCOME = 65,
         WIRE_REFUSAL = 66,                   /* closes the conversation; reason for people */
-        WIRE_RESULT = 67,                    /* to PREEMPT, RELEASE, CHECK */
+        WIRE_RESULT = 67,                    /* to PREEMPT, RELEASE, CHECK, CANCEL, TRANSFER, REMOVE */
         WIRE_ROWS = 68,                      /* to LIST */
         WIRE_EVENTS = 69,                    /* to HISTORY */
         WIRE_STATE = 70,                     /* to STATUS */
-        WIRE_PIECE = 71,                     /* to BACKUP */
+        WIRE_ROSTER = 71,                    /* to MEMBERS */
+        WIRE_PIECE = 72,                     /* to BACKUP */
 };
 
 struct wire_hello {
@@ -76,10 +81,12 @@ struct wire_request {
         uint64_t tag;
         uint32_t deadline_ms;                /* from receipt; after it the answer is UNKNOWN; 0: the node's default */
         uint64_t min_index;                  /* CHECK, LIST, BACKUP: the highest index this client has seen; the node waits to have applied it */
-        struct id128 handle;                 /* PREEMPT, RELEASE: request id, DESIGN section 5 */
+        bool consistent;                     /* CHECK: with everything that anybody was told before; costs a round of the leader */
+        struct id128 handle;                 /* PREEMPT, RELEASE: request id, DESIGN section 5; CANCEL: that of the request it is about */
         uint64_t seq;
-        struct client_id client;             /* PREEMPT, RELEASE: on whose behalf; size 0: the hello's */
-        struct lock_name name;               /* PREEMPT, RELEASE, CHECK; LIST: prefix, HISTORY: lock, may be empty */
+        struct client_id client;             /* PREEMPT, RELEASE, CANCEL: on whose behalf; size 0: the hello's */
+        char node[LIMIT_NODE_NAME_BYTES + 1]; /* TRANSFER, REMOVE */
+        struct lock_name name;               /* PREEMPT, RELEASE, CANCEL, CHECK; LIST: prefix, HISTORY: lock, may be empty */
         struct lock_name after;              /* LIST; may be empty */
         uint64_t after_index;                /* HISTORY */
         uint16_t limit;                      /* LIST, HISTORY: 1 to LIMIT_PAGE_ROWS */
@@ -87,7 +94,7 @@ struct wire_request {
 };
 
 enum wire_outcome {
-        WIRE_YES = 1,
+        WIRE_YES = 1,                        /* CANCEL: token 0: it will not happen; else it had happened, under that token */
         WIRE_NO = 2,
         WIRE_UNKNOWN = 3,
         WIRE_REJECTED = 4,                   /* before it was decided: bad principal, limit; reason says which */
@@ -118,7 +125,19 @@ struct wire_event {
         struct client_id client;             /* may be empty */
 };
 
-/* Head of WIRE_ROWS and WIRE_EVENTS; rows follow one by one, count of them. */
+/* A member as the answering node knows it. */
+struct wire_member {
+        uint64_t id;
+        char name[LIMIT_NODE_NAME_BYTES + 1];
+        char address[LIMIT_ADDRESS_BYTES + 1];       /* "": not known */
+        bool voter, witness, preferred, leader;
+        bool linked;                         /* with the answering node, or it itself */
+        bool away;                           /* stopped on purpose */
+        uint64_t match;                      /* how far its log is known to reach; 0: only the leader knows */
+        uint16_t level;                      /* feature level of its program; 0: not known */
+};
+
+/* Head of WIRE_ROWS, WIRE_EVENTS and WIRE_ROSTER; rows follow one by one, count of them. */
 struct wire_page {
         uint64_t tag;
         enum wire_outcome outcome;           /* YES, or UNKNOWN/REJECTED with a reason and no rows */
@@ -175,10 +194,11 @@ void wire_write_welcome(struct bytes *out, const struct wire_welcome *welcome);
 void wire_write_refusal(struct bytes *out, const struct wire_refusal *refusal);
 void wire_write_request(struct bytes *out, const struct wire_request *request);
 void wire_write_result(struct bytes *out, const struct wire_result *result);
-/* A page: begin, count times row or event, end (which fixes the length). type: WIRE_ROWS or WIRE_EVENTS. Returns the frame's offset for end. */
+/* A page: begin, count times row, event or member, end (which fixes the length). type: WIRE_ROWS, WIRE_EVENTS or WIRE_ROSTER. Returns the frame's offset for end. */
 size_t wire_write_page_begin(struct bytes *out, enum wire_type type, const struct wire_page *page);
 void wire_write_row(struct bytes *out, const struct wire_row *row);
 void wire_write_event(struct bytes *out, const struct wire_event *event);
+void wire_write_member(struct bytes *out, const struct wire_member *member);
 void wire_write_page_end(struct bytes *out, size_t frame_offset);
 void wire_write_state(struct bytes *out, const struct wire_state *state);
 void wire_write_piece(struct bytes *out, const struct wire_piece *piece);
@@ -193,5 +213,6 @@ bool wire_read_result(const struct wire_frame *frame, struct wire_result *ret_re
 bool wire_read_page(const struct wire_frame *frame, struct wire_page *ret_page, struct bytes_reader *ret_rows);
 bool wire_read_row(struct bytes_reader *rows, struct wire_row *ret_row);
 bool wire_read_event(struct bytes_reader *rows, struct wire_event *ret_event);
+bool wire_read_member(struct bytes_reader *rows, struct wire_member *ret_member);
 bool wire_read_state(const struct wire_frame *frame, struct wire_state *ret_state);
 bool wire_read_piece(const struct wire_frame *frame, struct wire_piece *ret_piece);

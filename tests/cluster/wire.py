@@ -8,8 +8,8 @@ import struct
 
 "localhost".encode("idna")  # loads what resolving needs, before a test becomes a user who may not read it
 
-HELLO, PREEMPT, RELEASE, CHECK, LIST, HISTORY, STATUS, BACKUP = range(1, 9)
-WELCOME, REFUSAL, RESULT, ROWS, EVENTS, STATE, PIECE = range(65, 72)
+HELLO, PREEMPT, RELEASE, CHECK, LIST, HISTORY, STATUS, CANCEL, MEMBERS, TRANSFER, REMOVE, BACKUP = range(1, 13)
+WELCOME, REFUSAL, RESULT, ROWS, EVENTS, STATE, ROSTER, PIECE = range(65, 73)
 YES, NO, UNKNOWN, REJECTED = range(1, 5)
 
 
@@ -79,12 +79,12 @@ def connect(address, timeout=15):
     return socket.create_connection((host, int(port)), timeout)
 
 
-def request_body(kind, deadline_ms, name, handle=b"", seq=0, client="", min_index=0):
+def request_body(kind, deadline_ms, name, handle=b"", seq=0, client="", min_index=0, consistent=False):
     body = struct.pack("<I", deadline_ms)
-    if kind in (PREEMPT, RELEASE):
+    if kind in (PREEMPT, RELEASE, CANCEL):
         return body + handle + struct.pack("<Q", seq) + text8(client) + text8(name)
     if kind == CHECK:
-        return body + struct.pack("<Q", min_index) + text8(name)
+        return body + struct.pack("<Q", min_index) + bytes([consistent]) + text8(name)
     return body
 
 
@@ -164,8 +164,17 @@ class Connection:
     def release(self, name, **more):
         return self.change(RELEASE, name, **more)
 
-    def check(self, name, min_index=0, deadline_ms=10000):
-        return Result(self.ask(CHECK, request_body(CHECK, deadline_ms, name, min_index=min_index), RESULT))
+    def cancel(self, name, **more):
+        return self.change(CANCEL, name, **more)
+
+    def transfer(self, node, deadline_ms=10000):
+        return Result(self.ask(TRANSFER, struct.pack("<I", deadline_ms) + text8(node), RESULT))
+
+    def remove(self, node, deadline_ms=10000):
+        return Result(self.ask(REMOVE, struct.pack("<I", deadline_ms) + text8(node), RESULT))
+
+    def check(self, name, min_index=0, deadline_ms=10000, consistent=False):
+        return Result(self.ask(CHECK, request_body(CHECK, deadline_ms, name, min_index=min_index, consistent=consistent), RESULT))
 
     def list_page(self, prefix="", after="", limit=1000, min_index=0):
         """([(lock, owner, token)], more, index)"""

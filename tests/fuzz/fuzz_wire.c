@@ -53,13 +53,21 @@ static void read_page(const struct wire_frame *frame)
         for (unsigned i = 0; i < page.count; i++) {
                 struct wire_row row;
                 struct wire_event event;
+                struct wire_member member;
 
-                if (frame->type == WIRE_ROWS ? !wire_read_row(&rows, &row) : !wire_read_event(&rows, &event))
-                        break;
-                if (frame->type == WIRE_ROWS)
+                if (frame->type == WIRE_ROWS) {
+                        if (!wire_read_row(&rows, &row))
+                                break;
                         wire_write_row(&out, &row);
-                else
+                } else if (frame->type == WIRE_EVENTS) {
+                        if (!wire_read_event(&rows, &event))
+                                break;
                         wire_write_event(&out, &event);
+                } else {
+                        if (!wire_read_member(&rows, &member))
+                                break;
+                        wire_write_member(&out, &member);
+                }
         }
         wire_write_page_end(&out, offset);
         if (bytes_reader_finished(&rows))

@@ -92,7 +92,7 @@ static void attempt(struct sim *sim, struct sim_client *client)
                 client->node = node->number;
                 client->session = origin.session;
                 if (client->is_read)
-                        replica_read(node->replica, &origin, client->min_index, deadline);
+                        replica_read(node->replica, &origin, client->min_index, client->consistent, deadline);
                 else
                         replica_request(node->replica, &origin, &client->request, deadline);
                 node_want_turn(sim, node);

@@ -215,9 +215,9 @@ static void tell(struct sim *sim, struct sim_node *node, unsigned other, uint64_
                 return;
         node->told[other] = id;
         if (before != 0)
-                replica_link(node->replica, before, false);
+                replica_link(node->replica, before, 0, false);
         if (id != 0)
-                replica_link(node->replica, id, true);
+                replica_link(node->replica, id, 1, true);
         node_want_turn(sim, node);
 }
 

@@ -29,7 +29,7 @@ static void parse(void)
 
 static struct peer_hello hello_of(void)
 {
-        return (struct peer_hello){ .version_min = 1, .version_max = 1, .cluster = { { 1 } }, .node = 2, .incarnation = { { 3 } }, .expects = 4,
+        return (struct peer_hello){ .version_min = 1, .version_max = 1, .cluster = { { 1 } }, .node = 2, .incarnation = { { 3 } }, .expects = 4, .level = 5,
                                     .name = "leader", .address = "127.0.0.1:7402" };
 }
 

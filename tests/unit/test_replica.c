@@ -36,6 +36,7 @@ struct node {
         uint64_t held_persist;
         struct replica_answer answers[ANSWERS];
         size_t answer_count;
+        bool left;
         struct kept kept[RECORDS];           /* the state tables, as of the base */
         size_t kept_count;
         struct raft_base base;
@@ -130,7 +131,7 @@ static void turn(uint64_t id)
                 if (effects->raft->messages[i].node <= NODES && !cut[id] && !cut[effects->raft->messages[i].node])
                         post_raft(id, &effects->raft->messages[i]);
         for (size_t i = 0; i < effects->send_count; i++)
-                if (!cut[id] && !cut[effects->sends[i].node])
+                if (effects->sends[i].node <= NODES && !cut[id] && !cut[effects->sends[i].node])
                         bytes_put(&add_letter(id, effects->sends[i].node)->node, effects->sends[i].data, effects->sends[i].size);
         for (size_t i = 0; i < effects->answer_count; i++) {
                 ck_assert_uint_lt(node->answer_count, ANSWERS);
@@ -138,6 +139,7 @@ static void turn(uint64_t id)
         }
         if (effects->base)
                 keep_base(node, effects);
+        node->left |= effects->left;
         replica_effects_clear(node->replica);
         if (persist && node->disk_held)
                 node->held_persist = persist;
@@ -146,6 +148,9 @@ static void turn(uint64_t id)
                 turn(id);
         }
 }
+
+static unsigned own_level[NODES + 1];
+static bool stopped;                         /* a node met what it does not know */
 
 static void deliver(void)
 {
@@ -156,7 +161,7 @@ static void deliver(void)
         if (!first)
                 last = &first;
         if (letter->is_raft) {
-                ck_assert(replica_raft_message(nodes[letter->to].replica, &letter->raft));
+                stopped |= !replica_raft_message(nodes[letter->to].replica, &letter->raft);
         } else {
                 ck_assert(node_message_get(letter->node.data, letter->node.size, &message));
                 replica_node_message(nodes[letter->to].replica, letter->from, &message);
@@ -186,7 +191,7 @@ static void run(uint64_t ms)
 
 static struct replica *make(uint64_t id, const struct raft_base *base)
 {
-        struct replica_settings settings = { .raft = { .election_timeout_ms = 1000, .heartbeat_ms = 100, .campaigns = id == 1, .max_voters = 5, .seed = id },
+        struct replica_settings settings = { .raft = { .election_timeout_ms = 1000, .heartbeat_ms = 100, .campaigns = id == 1, .max_voters = 5, .seed = id, .level = own_level[id] },
                                              .keep_entries = 1000, .min_voters = 1, .cluster = cluster };
         const struct raft_start start = { .id = id, .base = *base, .log_first = base->index + 1,
                                           .hard = { .term = base->term } };
@@ -195,13 +200,14 @@ static struct replica *make(uint64_t id, const struct raft_base *base)
         return replica_new(&settings, &start);
 }
 
-static void setup(void)
+static void start_all(void)
 {
         struct raft_configuration *configuration = raft_configuration_copy(NULL, NODES);
         struct bytes bytes = { 0 };
 
         memset(nodes, 0, sizeof(nodes));
         memset(cut, 0, sizeof(cut));
+        stopped = false;
         first = NULL;
         last = &first;
         now = 1000;
@@ -220,9 +226,16 @@ static void setup(void)
         for (uint64_t id = 1; id <= NODES; id++)
                 for (uint64_t other = 1; other <= NODES; other++)
                         if (other != id)
-                                replica_link(nodes[id].replica, other, true);
+                                replica_link(nodes[id].replica, other, own_level[other], true);
         run(3000);
         ck_assert_int_eq(raft_role(replica_raft(nodes[1].replica)), RAFT_LEADER);
+}
+
+static void setup(void)
+{
+        for (uint64_t id = 0; id <= NODES; id++)
+                own_level[id] = 1;
+        start_all();
 }
 
 static void teardown(void)
@@ -389,17 +402,99 @@ START_TEST(read_waits_for_the_index_that_its_client_has_seen)
         const struct replica_origin early = { .session = 1, .tag = 30 }, late = { .session = 1, .tag = 31 };
         uint64_t applied = replica_applied(nodes[2].replica);
 
-        replica_read(nodes[2].replica, &early, applied, now + 1000);
-        replica_read(nodes[2].replica, &late, applied + 1, now + 1000);
+        replica_read(nodes[2].replica, &early, applied, false, now + 1000);
+        replica_read(nodes[2].replica, &late, applied + 1, false, now + 1000);
         turn(2);
         ck_assert_int_eq(answer_of(2, 30)->outcome, REPLICA_YES);
         ck_assert_ptr_null(answer_of(2, 31));
         ask(1, 7, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
         run(200);
         ck_assert_int_eq(answer_of(2, 31)->outcome, REPLICA_YES);
-        replica_read(nodes[2].replica, &(struct replica_origin){ .session = 1, .tag = 32 }, applied + 1000, now + 500);
+        replica_read(nodes[2].replica, &(struct replica_origin){ .session = 1, .tag = 32 }, applied + 1000, false, now + 500);
         run(1000);
         ck_assert_int_eq(answer_of(2, 32)->outcome, REPLICA_UNKNOWN);
+}
+END_TEST
+
+START_TEST(consistent_read_needs_a_leader_that_proves_itself)
+{
+        ask(1, 7, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+        for (uint64_t id = 1; id <= NODES; id++)
+                replica_read(nodes[id].replica, &(struct replica_origin){ .session = 1, .tag = 30 + id }, 0, true, now + 1000);
+        for (uint64_t id = 1; id <= NODES; id++)
+                turn(id);
+        ck_assert_ptr_null(answer_of(1, 31));        /* not before the round */
+        run(50);
+        for (uint64_t id = 1; id <= NODES; id++) {
+                ck_assert_int_eq(answer_of(id, 30 + id)->outcome, REPLICA_YES);
+                ck_assert_uint_ge(answer_of(id, 30 + id)->index, answer_of(1, 7)->index);
+        }
+        cut[1] = true;                       /* it still believes that it leads */
+        replica_read(nodes[1].replica, &(struct replica_origin){ .session = 1, .tag = 40 }, 0, true, now + 500);
+        replica_read(nodes[1].replica, &(struct replica_origin){ .session = 1, .tag = 41 }, 0, false, now + 500);
+        replica_read(nodes[2].replica, &(struct replica_origin){ .session = 1, .tag = 42 }, 0, true, now + 500);
+        run(600);
+        ck_assert_int_eq(answer_of(1, 40)->outcome, REPLICA_UNKNOWN);
+        ck_assert_int_eq(answer_of(1, 41)->outcome, REPLICA_YES);
+        ck_assert_int_eq(answer_of(2, 42)->outcome, REPLICA_UNKNOWN);
+}
+END_TEST
+
+START_TEST(forward_to_an_earlier_leadership_is_not_taken)
+{
+        struct node_message forward = { .kind = NODE_FORWARD, .id = 1, .request = request_of(LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a") };
+
+        forward.term = raft_term(replica_raft(nodes[1].replica)) - 1;
+        replica_node_message(nodes[1].replica, 2, &forward);
+        run(300);
+        ck_assert_ptr_null(owner_at(1, "a"));
+        forward.term++;
+        replica_node_message(nodes[1].replica, 2, &forward);
+        run(300);
+        ck_assert_str_eq(owner_at(1, "a"), "alice");
+}
+END_TEST
+
+START_TEST(request_that_was_cancelled_never_happens)
+{
+        ask(2, 7, LOCK_CHANGE_CANCEL, 1, 1, "alice", "a");
+        run(300);
+        ck_assert_int_eq(answer_of(2, 7)->outcome, REPLICA_YES);
+        ck_assert_uint_eq(answer_of(2, 7)->token, 0);
+        ask(3, 8, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");  /* the copy that was still under way */
+        run(300);
+        ck_assert_int_eq(answer_of(3, 8)->outcome, REPLICA_UNKNOWN);
+        ck_assert_ptr_null(owner_at(3, "a"));
+        ask(3, 9, LOCK_CHANGE_CANCEL, 1, 1, "alice", "a");   /* once more: the same answer */
+        run(300);
+        ck_assert_int_eq(answer_of(3, 9)->outcome, REPLICA_YES);
+        ck_assert_uint_eq(answer_of(3, 9)->index, answer_of(2, 7)->index);
+}
+END_TEST
+
+START_TEST(cancel_that_comes_too_late_says_so)
+{
+        ask(1, 7, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+        run(300);
+        ask(2, 8, LOCK_CHANGE_CANCEL, 1, 1, "alice", "a");
+        run(300);
+        ck_assert_int_eq(answer_of(2, 8)->outcome, REPLICA_YES);
+        ck_assert_uint_eq(answer_of(2, 8)->token, answer_of(1, 7)->token);
+        ck_assert_uint_gt(answer_of(2, 8)->token, 0);
+        ck_assert_str_eq(owner_at(2, "a"), "alice");
+}
+END_TEST
+
+START_TEST(refused_request_is_cancelled_although_its_refusal_is_remembered)
+{
+        ask(1, 6, LOCK_CHANGE_PREEMPT, 2, 1, "bob", "a");
+        ask(1, 7, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+        run(300);
+        ck_assert_int_eq(answer_of(1, 7)->outcome, REPLICA_HELD);
+        ask(1, 8, LOCK_CHANGE_CANCEL, 1, 1, "alice", "a");
+        run(300);
+        ck_assert_int_eq(answer_of(1, 8)->outcome, REPLICA_YES);
+        ck_assert_uint_eq(answer_of(1, 8)->token, 0);
 }
 END_TEST
 
@@ -409,7 +504,7 @@ START_TEST(node_that_has_nothing_yet_calls_no_lock_free)
         nodes[2].replica = make(0, &(struct raft_base){ 0 });
         cut[2] = true;
         replica_tick(nodes[2].replica, now, now);
-        replica_read(nodes[2].replica, &(struct replica_origin){ .session = 1, .tag = 33 }, 0, now + 4000);
+        replica_read(nodes[2].replica, &(struct replica_origin){ .session = 1, .tag = 33 }, 0, false, now + 4000);
         run(3900);
         ck_assert_ptr_null(answer_of(2, 33));
         run(200);
@@ -447,7 +542,7 @@ END_TEST
 START_TEST(name_of_a_connected_member_is_taken_and_of_a_lost_one_is_not)
 {
         ck_assert_int_eq(join(40, 9, "b")->join, JOIN_NAME_TAKEN);
-        replica_link(nodes[1].replica, 2, false);
+        replica_link(nodes[1].replica, 2, 0, false);
         ck_assert_int_eq(join(41, 9, "b")->join, JOIN_WELCOME);
         ck_assert_ptr_null(raft_configuration_find(raft_configuration(replica_raft(nodes[1].replica)), 2));
 }
@@ -462,6 +557,111 @@ START_TEST(follower_sends_a_joiner_to_the_leader)
         turn(2);
         ck_assert_int_eq(answer_of(2, 40)->join.join, JOIN_ELSEWHERE);
         ck_assert_str_eq(answer_of(2, 40)->join.address, "127.0.0.1:7001");
+}
+END_TEST
+
+/* --- what an operator wants --- */
+
+static void want(uint64_t id, uint64_t tag, enum admin_kind kind, const char *name, uint64_t patience)
+{
+        struct admin_request request = { .kind = kind };
+
+        (void)strcpy(request.name, name);
+        replica_admin(nodes[id].replica, &(struct replica_origin){ .session = 1, .tag = tag }, &request, now + patience);
+}
+
+START_TEST(leadership_is_transferred_through_any_node)
+{
+        want(3, 50, ADMIN_TRANSFER, "b", 3000);
+        run(1000);
+        ck_assert_int_eq(answer_of(3, 50)->admin, ADMIN_DONE);
+        ck_assert_uint_eq(raft_leader(replica_raft(nodes[1].replica)), 2);
+        want(2, 51, ADMIN_TRANSFER, "b", 3000);      /* as it is */
+        want(2, 52, ADMIN_TRANSFER, "nobody", 3000);
+        run(30000);
+        ck_assert_int_eq(answer_of(2, 51)->admin, ADMIN_DONE);
+        ck_assert_int_eq(answer_of(2, 52)->admin, ADMIN_NO_SUCH_NODE);
+        ck_assert_uint_eq(raft_leader(replica_raft(nodes[1].replica)), 2);   /* it stays there */
+}
+END_TEST
+
+START_TEST(member_is_removed_through_any_node_the_leader_too)
+{
+        want(2, 50, ADMIN_REMOVE, "a", 5000);
+        run(2000);
+        ck_assert_int_eq(answer_of(2, 50)->admin, ADMIN_DONE);
+        ck_assert_uint_ne(raft_leader(replica_raft(nodes[2].replica)), 1);
+        ck_assert_ptr_null(raft_configuration_find(raft_configuration(replica_raft(nodes[2].replica)), 1));
+        ck_assert_uint_eq(raft_configuration_voters(raft_configuration(replica_raft(nodes[2].replica))), 2);
+        want(2, 51, ADMIN_REMOVE, "a", 5000);
+        run(100);
+        ck_assert_int_eq(answer_of(2, 51)->admin, ADMIN_NO_SUCH_NODE);
+}
+END_TEST
+
+START_TEST(member_is_not_removed_when_the_rest_could_not_go_on)
+{
+        cut[3] = true;
+        replica_link(nodes[1].replica, 3, 0, false);
+        want(1, 50, ADMIN_REMOVE, "b", 1000);        /* 1 and 3 would be left, and 3 is not there */
+        run(200);
+        ck_assert_int_eq(answer_of(1, 50)->admin, ADMIN_NO_MAJORITY_LEFT);
+        want(1, 51, ADMIN_REMOVE, "c", 1000);
+        run(500);
+        ck_assert_int_eq(answer_of(1, 51)->admin, ADMIN_DONE);
+}
+END_TEST
+
+START_TEST(leader_that_stops_hands_over_first)
+{
+        replica_leave(nodes[1].replica);
+        run(500);
+        ck_assert_uint_ne(raft_leader(replica_raft(nodes[2].replica)), 1);
+        ck_assert_uint_ne(raft_leader(replica_raft(nodes[2].replica)), 0);
+        ck_assert(nodes[1].left);
+        ck_assert_uint_eq(raft_configuration_voters(raft_configuration(replica_raft(nodes[2].replica))), 3);
+}
+END_TEST
+
+START_TEST(log_knows_who_stopped_until_it_is_back)
+{
+        run(1500);                           /* addresses are announced */
+        replica_leave(nodes[3].replica);
+        run(500);
+        ck_assert(nodes[3].left);
+        ck_assert(replica_is_away(nodes[1].replica, 3) && replica_is_away(nodes[2].replica, 3));
+        nodes[3].replica = replica_free(nodes[3].replica);
+        nodes[3].replica = make(3, &nodes[3].base);
+        replica_tick(nodes[3].replica, now, now);
+        for (uint64_t id = 1; id < 3; id++)
+                replica_link(nodes[3].replica, id, 1, true);
+        run(3000);
+        ck_assert(!replica_is_away(nodes[1].replica, 3) && !replica_is_away(nodes[2].replica, 3));
+        replica_bye(nodes[1].replica, 3);
+        ck_assert(replica_said_bye(nodes[1].replica, 3));
+        replica_link(nodes[1].replica, 3, 0, false);
+        replica_link(nodes[1].replica, 3, 1, true);
+        ck_assert(!replica_said_bye(nodes[1].replica, 3));
+}
+END_TEST
+
+/* --- feature levels --- */
+
+START_TEST(level_rises_when_all_members_know_it_and_not_before)
+{
+        teardown();
+        for (uint64_t id = 1; id <= NODES; id++)
+                own_level[id] = id == 3 ? 1 : 2;
+        start_all();
+        ck_assert_uint_eq(raft_configuration(replica_raft(nodes[1].replica))->level, 1);
+        replica_link(nodes[1].replica, 3, 0, false);
+        run(1000);
+        ck_assert_uint_eq(raft_configuration(replica_raft(nodes[1].replica))->level, 1);     /* nobody knows about 3 now */
+        replica_link(nodes[1].replica, 3, 2, true);  /* it comes back with a newer program, as far as its hello goes */
+        for (uint64_t end = now + 3000; now < end && !stopped; run(10))
+                ;
+        ck_assert_uint_eq(raft_configuration(replica_raft(nodes[1].replica))->level, 2);
+        ck_assert(stopped);                  /* and what it does not know stops it */
 }
 END_TEST
 
@@ -554,6 +754,17 @@ static Suite *suite(void)
         tcase_add_test(c, joiner_gets_an_id_and_gets_it_again);
         tcase_add_test(c, name_of_a_connected_member_is_taken_and_of_a_lost_one_is_not);
         tcase_add_test(c, follower_sends_a_joiner_to_the_leader);
+        tcase_add_test(c, consistent_read_needs_a_leader_that_proves_itself);
+        tcase_add_test(c, forward_to_an_earlier_leadership_is_not_taken);
+        tcase_add_test(c, request_that_was_cancelled_never_happens);
+        tcase_add_test(c, cancel_that_comes_too_late_says_so);
+        tcase_add_test(c, refused_request_is_cancelled_although_its_refusal_is_remembered);
+        tcase_add_test(c, leadership_is_transferred_through_any_node);
+        tcase_add_test(c, member_is_removed_through_any_node_the_leader_too);
+        tcase_add_test(c, member_is_not_removed_when_the_rest_could_not_go_on);
+        tcase_add_test(c, leader_that_stops_hands_over_first);
+        tcase_add_test(c, log_knows_who_stopped_until_it_is_back);
+        tcase_add_test(c, level_rises_when_all_members_know_it_and_not_before);
         tcase_add_test(c, tables_on_disk_make_the_same_state_again);
         tcase_add_test(c, whole_log_becomes_the_state_when_a_cluster_begins_anew);
         suite_add_tcase(s, c);

@@ -102,8 +102,11 @@ static bool reads_page(const struct wire_frame *frame)
         for (unsigned i = 0; i < page.count; i++) {
                 struct wire_row row;
                 struct wire_event event;
+                struct wire_member member;
 
-                if (frame->type == WIRE_ROWS ? !wire_read_row(&rows, &row) : !wire_read_event(&rows, &event))
+                if (frame->type == WIRE_ROWS     ? !wire_read_row(&rows, &row)
+                    : frame->type == WIRE_EVENTS ? !wire_read_event(&rows, &event)
+                                                 : !wire_read_member(&rows, &member))
                         return false;
         }
         return bytes_reader_finished(&rows);
@@ -291,7 +294,7 @@ static struct wire_request read_back(void)
 
 START_TEST(changes_are_read_as_written)
 {
-        struct wire_request request = change_of(_i == 0 ? WIRE_PREEMPT : WIRE_RELEASE), seen;
+        struct wire_request request = change_of(_i == 0 ? WIRE_PREEMPT : _i == 1 ? WIRE_RELEASE : WIRE_CANCEL), seen;
 
         wire_write_request(&out, &request);
         seen = read_back();
@@ -317,14 +320,16 @@ END_TEST
 
 START_TEST(check_is_read_as_written)
 {
-        struct wire_request request = { .type = WIRE_CHECK, .tag = 1, .min_index = UINT64_MAX, .name = name_of("ä") }, seen;
+        struct wire_request request = { .type = WIRE_CHECK, .tag = 1, .min_index = UINT64_MAX, .consistent = true, .name = name_of("ä") }, seen;
 
         wire_write_request(&out, &request);
         seen = read_back();
         ck_assert_uint_eq(seen.min_index, UINT64_MAX);
+        ck_assert(seen.consistent);
         ck_assert_str_eq(seen.name.text, "ä");
         expect_exact(reads_request);
         expect_types(reads_request, (const uint8_t[]){ WIRE_CHECK }, 1);
+        expect_refused_with(reads_request, 12, 2);                /* neither consistent nor not */
 }
 END_TEST
 
@@ -360,12 +365,25 @@ START_TEST(history_is_read_as_written)
 }
 END_TEST
 
+START_TEST(wishes_of_an_operator_are_read_as_written)
+{
+        struct wire_request request = { .type = _i ? WIRE_TRANSFER : WIRE_REMOVE, .tag = 1, .node = "follower-2" }, seen;
+
+        wire_write_request(&out, &request);
+        seen = read_back();
+        ck_assert_str_eq(seen.node, "follower-2");
+        expect_exact(reads_request);
+        expect_types(reads_request, (const uint8_t[]){ WIRE_TRANSFER, WIRE_REMOVE }, 2);
+        expect_refused_with(reads_request, 6, '\n');
+}
+END_TEST
+
 START_TEST(status_has_nothing_but_a_deadline)
 {
-        wire_write_request(&out, &(struct wire_request){ .type = WIRE_STATUS, .deadline_ms = LIMIT_DEADLINE_MS });
+        wire_write_request(&out, &(struct wire_request){ .type = _i ? WIRE_STATUS : WIRE_MEMBERS, .deadline_ms = LIMIT_DEADLINE_MS });
         ck_assert_uint_eq(read_back().deadline_ms, LIMIT_DEADLINE_MS);
         expect_exact(reads_request);
-        expect_types(reads_request, (const uint8_t[]){ WIRE_STATUS }, 1);
+        expect_types(reads_request, (const uint8_t[]){ WIRE_STATUS, WIRE_MEMBERS }, 2);
 }
 END_TEST
 
@@ -574,6 +592,33 @@ static void write_events(unsigned count)
         wire_write_page_end(&out, frame);
 }
 
+START_TEST(members_are_read_as_written)
+{
+        const struct wire_member member = { .id = 7, .name = "follower-1", .address = "10.0.0.2:7402", .voter = true, .preferred = true, .linked = true, .match = 9, .level = 1 };
+        const struct wire_page head = { .tag = 6, .outcome = WIRE_YES, .index = 40, .leader_age_ms = 5, .count = 1 };
+        struct wire_member seen;
+        struct wire_frame frame;
+        struct bytes_reader rows;
+        struct wire_page page;
+        size_t offset = wire_write_page_begin(&out, WIRE_ROSTER, &head);
+
+        wire_write_member(&out, &member);
+        wire_write_page_end(&out, offset);
+        frame = only_frame();
+        ck_assert(wire_read_page(&frame, &page, &rows));
+        ck_assert_uint_eq(page.index, 40);
+        ck_assert(wire_read_member(&rows, &seen));
+        ck_assert_uint_eq(seen.id, 7);
+        ck_assert_str_eq(seen.name, "follower-1");
+        ck_assert_str_eq(seen.address, "10.0.0.2:7402");
+        ck_assert(seen.voter && seen.preferred && seen.linked && !seen.witness && !seen.leader && !seen.away);
+        ck_assert_uint_eq(seen.match, 9);
+        ck_assert_uint_eq(seen.level, 1);
+        expect_exact(reads_page);
+        expect_types(reads_page, (const uint8_t[]){ WIRE_ROSTER }, 1);
+}
+END_TEST
+
 START_TEST(events_are_read_as_written)
 {
         struct wire_frame frame;
@@ -775,11 +820,12 @@ static Suite *suite(void)
         tcase_add_test(c, hello_is_read_as_written);
         tcase_add_test(c, hello_may_ask_for_an_id);
         tcase_add_test(c, hello_of_a_newer_client_may_be_longer);
-        tcase_add_loop_test(c, changes_are_read_as_written, 0, 2);
+        tcase_add_loop_test(c, changes_are_read_as_written, 0, 3);
         tcase_add_test(c, check_is_read_as_written);
         tcase_add_test(c, list_is_read_as_written);
         tcase_add_test(c, history_is_read_as_written);
-        tcase_add_test(c, status_has_nothing_but_a_deadline);
+        tcase_add_loop_test(c, wishes_of_an_operator_are_read_as_written, 0, 2);
+        tcase_add_loop_test(c, status_has_nothing_but_a_deadline, 0, 2);
         tcase_add_test(c, backup_is_read_as_written);
         tcase_add_test(c, longest_request_fits_its_limit);
         c = add_case(s, "node to client");
@@ -791,6 +837,7 @@ static Suite *suite(void)
         tcase_add_test(c, rows_are_read_as_written);
         tcase_add_test(c, empty_page_is_read_as_written);
         tcase_add_test(c, events_are_read_as_written);
+        tcase_add_test(c, members_are_read_as_written);
         tcase_add_test(c, largest_pages_fit_their_limit);
         tcase_add_test(c, state_is_read_as_written);
         tcase_add_test(c, state_without_a_leader_is_read_as_written);
