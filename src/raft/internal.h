@@ -38,6 +38,7 @@ struct progress {
         uint64_t installed_index, installed_term; /* the end of a snapshot it has; 0 at first, the empty one */
         uint64_t round_target, round_start_ms; /* M3: a learner's catch-up round */
         bool caught_up;                      /* the last round took less than T */
+        uint64_t learns_until_ms;            /* it was demoted on purpose: not promoted before (M5) */
         uint64_t unsteady_ms;                /* when it was last not linked, or not pipelined to */
 };
 

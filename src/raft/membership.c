@@ -76,7 +76,13 @@ static uint64_t change_standing(struct raft *raft, uint64_t id, enum raft_standi
 
 uint64_t raft_demote(struct raft *raft, uint64_t id)
 {
-        return change_standing(raft, id, RAFT_LEARNER);
+        uint64_t index = change_standing(raft, id, RAFT_LEARNER);
+        struct progress *progress = index != 0 ? raft_progress_of(raft, id) : NULL;
+
+        /* M5: who was demoted is about to stop. */
+        if (progress)
+                progress->learns_until_ms = raft->now + 2 * raft->settings.election_timeout_ms;
+        return index;
 }
 
 uint64_t raft_remove(struct raft *raft, uint64_t id)
@@ -141,7 +147,7 @@ void raft_membership_tick(struct raft *raft)
                 const struct raft_member *member = &configuration->members[i];
                 const struct progress *progress = raft_progress_of(raft, member->id);
 
-                if (member->standing != RAFT_LEARNER || !progress || !progress->link_up || !progress->caught_up)
+                if (member->standing != RAFT_LEARNER || !progress || !progress->link_up || !progress->caught_up || raft->now < progress->learns_until_ms)
                         continue;
                 if (progress->state != PROGRESS_REPLICATE || progress->match < raft->log.last)
                         continue;
