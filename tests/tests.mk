@@ -82,11 +82,23 @@ $(BUILD)/tests/sim: $(SIM_OBJECTS) $(call rooms,replica raft lock base)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^
 
-.PHONY: sim
+.PHONY: sim scenarios sim-long mutations
 SEEDS ?= 300
-sim: $(BUILD)/tests/sim
+sim: $(BUILD)/tests/sim scenarios
 	@$(BUILD)/tests/sim $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+# Until it is told to stop, from a first seed that nobody else has.
+sim-long: $(BUILD)/tests/sim
+	@$(BUILD)/tests/sim --first $$(date +%s)000000 --seeds 18446744073709551615
+# WORD picks scenarios by their title; then it tells all that happens.
+SCENARIOS := $(wildcard tests/sim/scenarios/*.txt)
+scenarios: $(BUILD)/tests/sim
+	@$(BUILD)/tests/sim $(if $(WORD),--verbose --word '$(WORD)') --scenario $(SCENARIOS)
 check: sim
+
+# Bugs on purpose (base/mutation.h), in a build of their own: each must be found.
+mutations: scenarios
+	@$(MAKE) BUILD=$(BUILD)/mutations CPPFLAGS='$(CPPFLAGS) -DDLOCK_MUTATIONS' $(BUILD)/mutations/tests/sim
+	@python3 tests/sim/mutations.py $(BUILD)/mutations/tests/sim $(SCENARIOS)
 
 # A sanitizer adds calls of its own.
 ifeq ($(SANITIZE),)

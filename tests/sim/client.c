@@ -6,7 +6,7 @@
 
 #include "sim.h"
 
-static const char *const outcome_names[] = { "?", "yes", "held", "not owner", "foreign", "full", "unknown", "no leader", "not leader" };
+const char *const client_outcomes[] = { "?", "yes", "held", "not-owner", "foreign", "full", "unknown", "no-leader", "not-leader", NULL };
 
 static void again_at(struct sim *sim, struct sim_client *client, uint64_t at)
 {
@@ -50,6 +50,14 @@ static void set_request(struct sim *sim, struct sim_client *client, enum lock_ch
         (void)lock_name_set(&request->name, text, strlen(text));
 }
 
+static void set_read(struct sim_client *client, unsigned lock)
+{
+        client->is_read = true;
+        client->min_index = client->seen;
+        client->request.name = (struct lock_name){ .size = 6, .text = "lock/" };
+        client->request.name.text[5] = (char)('a' + lock);
+}
+
 static void choose(struct sim *sim, struct sim_client *client)
 {
         unsigned lock = (unsigned)sim_random(sim, SIM_LOCKS), other = (unsigned)sim_random(sim, SIM_CLIENTS);
@@ -65,10 +73,7 @@ static void choose(struct sim *sim, struct sim_client *client)
         } else if (dice < 7) {
                 set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, other);
         } else if (dice < 20) {
-                client->is_read = true;
-                client->min_index = client->seen;
-                client->request.name = (struct lock_name){ .size = 6, .text = "lock/" };
-                client->request.name.text[5] = (char)('a' + lock);
+                set_read(client, lock);
         } else if (client->holds[lock] ? dice < 85 : dice < 30) {
                 set_request(sim, client, LOCK_CHANGE_RELEASE, lock, client->number);
         } else {
@@ -78,9 +83,13 @@ static void choose(struct sim *sim, struct sim_client *client)
 
 /* --- asking --- */
 
-static void attempt(struct sim *sim, struct sim_client *client)
+static struct sim_node *any_node(struct sim *sim)
 {
-        struct sim_node *node = &sim->nodes[sim_random(sim, sim->node_count)];
+        return &sim->nodes[sim_random(sim, sim->node_count)];
+}
+
+static void attempt(struct sim *sim, struct sim_client *client, struct sim_node *node)
+{
         struct replica_origin origin = { .session = ++sim->session_next, .tag = client->number };
         uint64_t patience = sim_between(sim, 100, 1500) * MS;
 
@@ -99,7 +108,8 @@ static void attempt(struct sim *sim, struct sim_client *client)
         } else {
                 patience = 20 * MS;          /* refused at once */
         }
-        sim_at(sim, MIN(sim->now + patience, client->deadline + 100 * MS), EVENT_PATIENCE, client->number, 0, client->attempt, NULL);
+        if (!sim->script)
+                sim_at(sim, MIN(sim->now + patience, client->deadline + 100 * MS), EVENT_PATIENCE, client->number, 0, client->attempt, NULL);
 }
 
 void client_next(struct sim *sim, struct sim_client *client)
@@ -110,7 +120,7 @@ void client_next(struct sim *sim, struct sim_client *client)
         client->busy = true;
         client->acked_before = sim->acked;
         client->deadline = sim->now + sim_between(sim, 2000, 15000) * MS;
-        attempt(sim, client);
+        attempt(sim, client, any_node(sim));
 }
 
 static void finish(struct sim *sim, struct sim_client *client, enum replica_outcome outcome)
@@ -123,8 +133,10 @@ static void finish(struct sim *sim, struct sim_client *client, enum replica_outc
         client->session = 0;
         client->attempt++;
         client->done += known;
+        client->outcome = outcome;
         sim->counts[outcome == REPLICA_YES ? COUNT_YES : known ? COUNT_NO : COUNT_UNKNOWN]++;
-        again_at(sim, client, sim->now + sim_random(sim, sim_chance(sim, 500) ? 10 * MS : 300 * MS) + 1);
+        if (!sim->script)
+                again_at(sim, client, sim->now + sim_random(sim, sim_chance(sim, 500) ? 10 * MS : 300 * MS) + 1);
         if (client->is_read)
                 return;
         client->accepted = outcome == REPLICA_YES;
@@ -141,17 +153,14 @@ static void finish(struct sim *sim, struct sim_client *client, enum replica_outc
 /* It waits no longer for this node. */
 void client_patience(struct sim *sim, struct sim_client *client, uint64_t number)
 {
-        struct sim_node *node = &sim->nodes[client->node];
-
         if (!client->busy || client->attempt != number)
                 return;
-        if (client->session != 0 && node->replica)
-                replica_forget(node->replica, client->session);
+        client_hang_up(sim, client);
         if (sim->now >= client->deadline) {
                 finish(sim, client, REPLICA_UNKNOWN);
                 return;
         }
-        attempt(sim, client);
+        attempt(sim, client, any_node(sim));
 }
 
 void client_answer(struct sim *sim, struct sim_node *node, const struct replica_answer *answer)
@@ -165,7 +174,7 @@ void client_answer(struct sim *sim, struct sim_node *node, const struct replica_
         } else {
                 sim_trace(sim, "client %u: %s %s at node %u: %s, index %" PRIu64 ", owner '%s' (request %" PRIu64 ":%" PRIu64 ")", client->number,
                           client->request.kind == LOCK_CHANGE_PREEMPT ? "preempt" : client->request.kind == LOCK_CHANGE_RELEASE ? "release" : "an id",
-                          client->request.name.text, node->number + 1, outcome_names[answer->outcome], answer->index, answer->client.text,
+                          client->request.name.text, node->number + 1, client_outcomes[answer->outcome], answer->index, answer->client.text,
                           bytes_load_u64(client->handle.bytes), client->request.seq);
                 history_answer(sim, client, answer);
                 if (answer->outcome == REPLICA_YES && replica_applied(node->replica) < answer->index)
@@ -174,4 +183,42 @@ void client_answer(struct sim *sim, struct sim_node *node, const struct replica_
         if (answer->outcome != REPLICA_UNKNOWN && answer->outcome != REPLICA_NO_LEADER)
                 client->seen = MAX(client->seen, answer->index);
         finish(sim, client, answer->outcome);
+}
+
+/* --- in a scenario --- */
+
+static void begin_request(struct sim *sim, struct sim_client *client, struct sim_node *node)
+{
+        client->busy = true;
+        client->acked_before = sim->acked;
+        client->deadline = sim->now + 60000 * MS;
+        attempt(sim, client, node);
+}
+
+void client_ask(struct sim *sim, struct sim_client *client, struct sim_node *node, enum lock_change_kind kind, unsigned lock)
+{
+        client->is_read = false;
+        set_request(sim, client, kind, lock, client->number);
+        begin_request(sim, client, node);
+}
+
+void client_read(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock)
+{
+        set_read(client, lock);
+        begin_request(sim, client, node);
+}
+
+void client_ask_again(struct sim *sim, struct sim_client *client, struct sim_node *node)
+{
+        client->busy = true;
+        attempt(sim, client, node);
+}
+
+void client_hang_up(struct sim *sim, struct sim_client *client)
+{
+        struct sim_node *node = &sim->nodes[client->node];
+
+        if (client->session != 0 && node->replica)
+                replica_forget(node->replica, client->session);
+        (void)sim;
 }

@@ -1,8 +1,10 @@
 /* disk.c - a disk that keeps what was synced, in transactions, and may keep more when only the process dies. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/mutation.h"
 #include "raft/log.h"
 #include "sim.h"
 
@@ -225,6 +227,15 @@ static void apply_write(struct sim *sim, struct disk *disk, struct disk_write *w
         apply_stage(disk, write);
 }
 
+static void forget_synced(struct disk *disk)
+{
+        if (!disk->synced)
+                return;
+        disk_done(disk->synced);
+        free(disk->synced);
+        disk->synced = NULL;
+}
+
 static struct disk_write *pop(struct disk *disk)
 {
         struct disk_write *write = disk->writes;
@@ -241,6 +252,7 @@ void disk_sync(struct sim *sim, struct sim_node *node)
         uint64_t group = sim_between(sim, 1, 4);
 
         disk->syncing = false;
+        forget_synced(disk);                 /* a sync is of the whole file */
         for (; disk->writes && group > 0; group--) {
                 struct disk_write *write = pop(disk);
 
@@ -257,18 +269,61 @@ void disk_sync(struct sim *sim, struct sim_node *node)
         }
 }
 
-/* P8: what a killed process had written the next one finds, and syncs, whether or not it was synced before. */
-void disk_crash(struct sim *sim, struct sim_node *node, bool kept)
+/* --- P8: what a killed process had written the next one finds, but a power cut takes it, unless it was synced meanwhile --- */
+
+static void copy_state(struct disk_state *copy, const struct disk_state *state)
+{
+        *copy = (struct disk_state){ 0 };
+        set_base(copy, &state->base);
+        for (size_t i = 0; i < state->count; i++) {
+                const struct raft_record view = view_of(&state->records[i]);
+
+                add_record(copy, &view);
+        }
+}
+
+/* Of what survives; nothing is staged or on its way. */
+static struct disk *copy_disk(const struct disk *disk)
+{
+        struct disk *copy = alloc_zeroed(1, sizeof(*copy));
+
+        disk_init(copy, disk->incarnation);
+        copy->cluster = disk->cluster;
+        copy->node = disk->node;
+        copy->hard = disk->hard;
+        copy->log_first = disk->log_first;
+        copy->log_last = disk->log_last;
+        for (uint64_t index = disk->log_first; index <= disk->log_last; index++)
+                copy->log[index] = copy_entry(disk->log[index]);
+        copy_state(&copy->state, &disk->state);
+        return copy;
+}
+
+void disk_lose_power(struct disk *disk)
+{
+        struct disk *synced = disk->synced;
+
+        if (!synced)
+                return;
+        disk->synced = NULL;
+        disk_done(disk);
+        *disk = *synced;
+        disk->writes_end = &disk->writes;
+        free(synced);
+}
+
+void disk_crash(struct sim *sim, struct sim_node *node, uint64_t kept)
 {
         struct disk *disk = &node->disk;
-        uint64_t lucky = kept ? sim_random(sim, 6) : 0;
 
+        if (kept > 0 && disk->writes && !disk->synced)
+                disk->synced = copy_disk(disk);
         while (disk->writes) {
                 struct disk_write *write = pop(disk);
 
-                if (lucky > 0) {
+                if (kept > 0) {
                         apply_write(sim, disk, write);
-                        lucky--;
+                        kept--;
                 }
                 free_write(write);
         }
@@ -289,6 +344,7 @@ void disk_done(struct disk *disk)
 {
         while (disk->writes)
                 free_write(pop(disk));
+        forget_synced(disk);
         trim(disk, disk->log_last + 1);
         clear_state(&disk->state);
         clear_state(&disk->staged);
@@ -296,40 +352,67 @@ void disk_done(struct disk *disk)
         bytes_done(&disk->spool_configuration);
 }
 
+static void put_configuration(struct sim *sim, unsigned voters, struct bytes *body)
+{
+        struct raft_configuration *configuration = raft_configuration_copy(NULL, voters);
+
+        configuration->count = voters;
+        for (unsigned i = 0; i < voters; i++) {
+                configuration->members[i] = (struct raft_member){ .id = i + 1, .incarnation = sim->nodes[i].disk.incarnation, .standing = RAFT_VOTER,
+                                                                  .preferred = i == 0 };
+                (void)snprintf(configuration->members[i].name, sizeof(configuration->members[i].name), "n%u", i + 1);
+        }
+        raft_configuration_put(body, configuration);
+        free(configuration);
+}
+
 void disk_bootstrap(struct sim *sim, struct sim_node *node)
 {
-        struct raft_configuration *configuration = raft_configuration_copy(NULL, 1);
         struct bytes body = { 0 };
 
-        (void)sim;
         node->disk.cluster = (struct id128){ { 0xc1 } };
-        node->disk.node = 1;
-        configuration->count = 1;
-        configuration->members[0] = (struct raft_member){ .id = 1, .incarnation = node->disk.incarnation, .standing = RAFT_VOTER,
-                                                          .preferred = true, .name = "n1" };
-        raft_configuration_put(&body, configuration);
+        node->disk.node = node->number + 1;
+        put_configuration(sim, 1, &body);
         set_base(&node->disk.state, &(struct raft_base){ .configuration = body.data, .configuration_size = body.size });
         bytes_done(&body);
-        free(configuration);
+}
+
+void disk_grow_cluster(struct sim *sim, unsigned voters)
+{
+        for (uint64_t index = 1; index <= MAX(voters, 1u); index++) {
+                struct bytes body = { 0 };
+                struct raft_entry *entry;
+
+                if (index > 1)
+                        put_configuration(sim, (unsigned)index, &body);
+                entry = raft_entry_new(index, 1, index > 1 ? RAFT_ENTRY_CONFIGURATION : RAFT_ENTRY_NOOP, 0, 0, body.data, body.size);
+                bytes_done(&body);
+                for (unsigned i = 0; i < voters; i++)
+                        sim->nodes[i].disk.log[++sim->nodes[i].disk.log_last] = copy_entry(entry);
+                history_commit(sim, entry);
+                free(entry);
+        }
+        for (unsigned i = 0; i < voters; i++)
+                sim->nodes[i].disk.hard = (struct raft_hard_state){ .term = 1, .vote = 1 };
 }
 
 struct replica *disk_load(struct sim *sim, struct sim_node *node)
 {
         struct disk *disk = &node->disk;
-        const struct replica_settings settings = {
-                .raft = { .election_timeout_ms = TIMEOUT_MS, .heartbeat_ms = HEARTBEAT_MS, .campaigns = true, .max_voters = 5,
-                          .seed = sim_random(sim, 0), .cache_bytes = 2000 },
+        struct replica_settings settings = {
+                .raft = { .election_timeout_ms = TIMEOUT_MS, .heartbeat_ms = HEARTBEAT_MS, .campaigns = true, .max_voters = sim->max_voters,
+                          .seed = sim_random(sim, 0), .cache_bytes = sim->script ? 1 : 2000 },
                 .keep_entries = node->keep_entries,
                 .cluster = disk->cluster,
-                .address = { "10.0.0." },
         };
         const struct raft_start start = { .id = disk->node, .hard = disk->hard, .base = disk->state.base, .log_first = disk->log_first };
-        struct replica_settings with_address = settings;
         struct replica *replica;
 
-        (void)strcat(with_address.address, (const char[2]){ (char)('1' + node->number), 0 });
-        (void)strcat(with_address.address, ":7402");
-        replica = replica_new(&with_address, &start);
+        if (!MUTATED(UNSYNCED_START))
+                forget_synced(disk);
+        if (!sim->script)
+                (void)snprintf(settings.address, sizeof(settings.address), "10.0.0.%u:7402", node->number + 1);
+        replica = replica_new(&settings, &start);
         clear_state(&disk->staged);
         for (size_t i = 0; i < disk->state.count; i++) {
                 const struct raft_record view = view_of(&disk->state.records[i]);
@@ -343,6 +426,28 @@ struct replica *disk_load(struct sim *sim, struct sim_node *node)
         if (!replica_load_finish(replica))
                 sim_fail(sim, "the tables of node %u contradict each other", node->number + 1);
         return replica;
+}
+
+void disk_hold(struct sim *sim, struct sim_node *node, bool held)
+{
+        if (node->disk.held && !held && node->disk.syncing)
+                sim_at(sim, sync_time(sim, node), EVENT_SYNC, node->number, 0, node->life, NULL);
+        node->disk.held = held;
+}
+
+void disk_empty(struct sim *sim, struct sim_node *node)
+{
+        struct id128 incarnation = { { (uint8_t)(node->number + 1), (uint8_t)++sim->incarnation_next } };
+
+        struct disk *lost = alloc_zeroed(1, sizeof(*lost));
+
+        sim_trace(sim, "the disk of node %u is emptied", node->number + 1);
+        *lost = node->disk;
+        lost->writes_end = &lost->writes;
+        lost->next = sim->lost;
+        sim->lost = lost;
+        memset(sim->vote_of_term[node->number], 0, sizeof(sim->vote_of_term[0]));
+        disk_init(&node->disk, MUTATED(SAME_NODE) ? lost->incarnation : incarnation);
 }
 
 bool disk_has(const struct disk *disk, uint64_t index, uint64_t term)

@@ -18,8 +18,11 @@ static void crash(struct sim *sim, enum crash how)
 {
         struct sim_node *node = any_node(sim);
 
-        if (!node->replica)
+        if (!node->replica) {
+                if (how == CRASH_POWER)
+                        disk_lose_power(&node->disk);
                 return;
+        }
         node_crash(sim, node, how);
         sim_at(sim, sim->now + some_time(sim), EVENT_START, node->number, 0, node->life, NULL);
 }
@@ -134,12 +137,10 @@ void fault_next(struct sim *sim)
         sim_at(sim, sim->now + sim_between(sim, 5, sim_chance(sim, 300) ? 2000 : 400) * MS, EVENT_FAULT, 0, 0, 0, NULL);
 }
 
-void fault_heal(struct sim *sim)
+void fault_end(struct sim *sim)
 {
-        sim->faults = false;
         sim->drop_per_1000 = sim->duplicate_per_1000 = 0;
         sim->delay_max = 5 * MS;
-        sim_trace(sim, "--- the faults stop ---");
         for (unsigned i = 0; i < sim->node_count; i++) {
                 struct sim_node *node = &sim->nodes[i];
 
@@ -154,6 +155,13 @@ void fault_heal(struct sim *sim)
                 node->clock_origin = sim->now;
                 node->clock_rate = 1000;
         }
+}
+
+void fault_heal(struct sim *sim)
+{
+        sim->faults = false;
+        sim_trace(sim, "--- the faults stop ---");
+        fault_end(sim);
         for (unsigned i = 0; i < SIM_CLIENTS; i++) {
                 sim->clients[i].retire = true;
                 sim->clients[i].done = 0;

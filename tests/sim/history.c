@@ -38,6 +38,7 @@ void history_done(struct sim *sim)
         for (size_t i = 0; i < SIM_LOCKS; i++)
                 free(sim->history->holdings[i]);
         free(sim->history);
+        free(sim->configuration);
         lock_table_free(sim->truth);
         for (uint64_t index = 1; index <= sim->committed_last; index++)
                 free(sim->committed[index]);
@@ -158,6 +159,29 @@ static void commit_change(struct sim *sim, const struct raft_entry *entry)
                   change.client.text, handle, change.seq);
 }
 
+/* Any majority of the voters before meets any majority of the voters after. */
+static bool majorities_meet(const struct raft_configuration *before, const struct raft_configuration *after)
+{
+        size_t both = 0, needed = raft_configuration_voters(before) / 2 + 1 + raft_configuration_voters(after) / 2 + 1;
+
+        for (size_t i = 0; i < before->count; i++)
+                both += before->members[i].standing == RAFT_VOTER && raft_configuration_votes(after, before->members[i].id);
+        return needed > raft_configuration_voters(before) + raft_configuration_voters(after) - both;
+}
+
+static void commit_configuration(struct sim *sim, const struct raft_entry *entry)
+{
+        struct raft_configuration *configuration = raft_configuration_get(entry->index, entry->body, entry->size);
+
+        if (!configuration)
+                sim_fail(sim, "the configuration at %" PRIu64 " is malformed", entry->index);
+        if (sim->configuration && !majorities_meet(sim->configuration, configuration))
+                sim_fail(sim, "M1: a majority of the configuration at %" PRIu64 " need not know of the one at %" PRIu64, entry->index,
+                         sim->configuration->index);
+        free(sim->configuration);
+        sim->configuration = configuration;
+}
+
 void history_commit(struct sim *sim, const struct raft_entry *entry)
 {
         const struct raft_entry *before = sim->committed[sim->committed_last];
@@ -169,6 +193,9 @@ void history_commit(struct sim *sim, const struct raft_entry *entry)
         sim->committed[entry->index] = raft_entry_new(entry->index, entry->term, entry->kind, entry->cluster_ms, entry->wall_ms, entry->body, entry->size);
         sim->committed_last = entry->index;
         sim->counts[COUNT_COMMITTED]++;
+        if (entry->kind == RAFT_ENTRY_CONFIGURATION)
+                commit_configuration(sim, entry);
+        sim->configuration_at[entry->index] = sim->configuration ? sim->configuration->index : 0;
         if (entry->kind >= RAFT_ENTRY_CLIENT)
                 commit_change(sim, entry);
         else
@@ -188,6 +215,9 @@ static void check_yes(struct sim *sim, const struct sim_client *client, const st
         if (!entry || (int)entry->kind != (int)request->kind || !lock_change_get((enum lock_change_kind)entry->kind, entry->body, entry->size, &change) ||
             !id128_equal(change.handle, request->handle) || change.seq != request->seq || !lock_name_equal(&change.name, &request->name))
                 sim_fail(sim, "client %u was told yes at %" PRIu64 ", where something else is committed", client->number, answer->index);
+        if (answer->index <= client->acked_before)
+                sim_fail(sim, "client %u was told yes at %" PRIu64 ", when %" PRIu64 " had been answered before it asked", client->number, answer->index,
+                         client->acked_before);
         if (request->kind == LOCK_CHANGE_PREEMPT && answer->token != answer->index)
                 sim_fail(sim, "client %u was given token %" PRIu64 " for the grant at %" PRIu64, client->number, answer->token, answer->index);
         if (!principal_equal(&change.principal, &request->principal))
@@ -269,6 +299,7 @@ void history_read(struct sim *sim, struct sim_node *node, struct sim_client *cli
 
         if (answer->outcome != REPLICA_YES)
                 return;
+        client->read_owner = holder ? holder->owner : NULL;
         if (answer->index < client->min_index || answer->index != replica_applied(node->replica))
                 sim_fail(sim, "client %u reads at %" PRIu64 ", and had seen %" PRIu64, client->number, answer->index, client->min_index);
         if (owned != (holder != NULL) || (owned && (strcmp(view.owner, holder->owner) != 0 || view.token != holder->token)))

@@ -11,6 +11,7 @@
 struct message {
         enum { MESSAGE_RAFT, MESSAGE_NODE, MESSAGE_JOIN, MESSAGE_JOIN_REPLY } kind;
         uint64_t from_id, to_id, epoch, life;
+        bool held;                           /* by a scenario: it may come after the end of its link */
         struct raft_message raft;
         struct raft_entry **entries;
         struct bytes configuration, data;    /* DATA: of a snapshot, or of a node message */
@@ -72,6 +73,86 @@ static uint64_t delay(struct sim *sim)
         return sim_between(sim, 50, sim_chance(sim, 30) ? sim->delay_max : MIN(sim->delay_max, 3 * MS));
 }
 
+/* --- held by a scenario --- */
+
+static bool is_of_kind(const struct message *message, enum net_hold kinds)
+{
+        if (message->kind != MESSAGE_RAFT)
+                return kinds & HOLD_REQUESTS;
+        switch (message->raft.kind) {
+        case RAFT_APPEND:
+                return kinds & (message->raft.entry_count > 0 ? HOLD_ENTRIES : HOLD_HEARTBEATS);
+        case RAFT_APPEND_REPLY:
+                return kinds & HOLD_REPLIES;
+        case RAFT_VOTE:
+        case RAFT_VOTE_REPLY:
+        case RAFT_TIMEOUT_NOW:
+                return kinds & HOLD_VOTES;
+        case RAFT_SNAPSHOT:
+        case RAFT_SNAPSHOT_REPLY:
+                return kinds & HOLD_SNAPSHOTS;
+        }
+        return false;
+}
+
+struct held {
+        struct held *next;
+        unsigned from, to;
+        struct message *message;
+};
+
+static void hold(struct sim *sim, unsigned from, unsigned to, struct message *message)
+{
+        struct held *held = alloc_zeroed(1, sizeof(*held)), **end = &sim->held;
+
+        while (*end)
+                end = &(*end)->next;
+        message->held = true;
+        *held = (struct held){ .from = from, .to = to, .message = message };
+        *end = held;
+}
+
+void net_hold(struct sim *sim, unsigned from, unsigned to, enum net_hold kinds)
+{
+        sim->hold[from][to] |= kinds;
+}
+
+static void post(struct sim *sim, unsigned from, unsigned to, struct message *message);
+
+void net_release(struct sim *sim, unsigned from, unsigned to, enum net_release how)
+{
+        struct held **at = &sim->held, *held;
+
+        while ((held = *at)) {
+                if (held->from != from || held->to != to) {
+                        at = &held->next;
+                        continue;
+                }
+                if (how != NET_LOSE)
+                        post(sim, from, to, copy_message(held->message));
+                if (how == NET_REPEAT_FIRST)
+                        return;
+                if (how == NET_REPEAT) {
+                        at = &held->next;
+                        continue;
+                }
+                *at = held->next;
+                net_message_free(held->message);
+                free(held);
+        }
+        if (how != NET_REPEAT)
+                sim->hold[from][to] = 0;
+}
+
+size_t net_held(const struct sim *sim, unsigned from, unsigned to)
+{
+        size_t count = 0;
+
+        for (const struct held *held = sim->held; held; held = held->next)
+                count += held->from == from && held->to == to;
+        return count;
+}
+
 static void post(struct sim *sim, unsigned from, unsigned to, struct message *message)
 {
         uint64_t at = sim->now + delay(sim);
@@ -111,6 +192,10 @@ static void transmit(struct sim *sim, struct sim_node *from, uint64_t to_id, str
         message->from_id = id_of(from);
         message->to_id = to_id;
         message->epoch = link->epoch;
+        if (is_of_kind(message, sim->hold[from->number][to->number])) {
+                hold(sim, from->number, to->number, copy_message(message));
+                return;
+        }
         post(sim, from->number, to->number, copy_message(message));
         if (sim_chance(sim, sim->duplicate_per_1000))
                 post(sim, from->number, to->number, copy_message(message));
@@ -160,6 +245,7 @@ static void take_join_reply(struct sim *sim, struct sim_node *node, const struct
 {
         if (node->life != message->life || id_of(node) != 0 || message->join.join != JOIN_WELCOME)
                 return;
+        watch_joined(sim, node, message->join.node);
         sim_trace(sim, "node %u is let in as id %lu", node->number + 1, (unsigned long)message->join.node);
         replica_joined(node->replica, message->join.cluster, message->join.node);
 }
@@ -173,7 +259,7 @@ static void take(struct sim *sim, struct sim_node *node, const struct sim_event 
 
         switch (message->kind) {
         case MESSAGE_RAFT:
-                if (id_of(node) == message->to_id && (message->epoch == link->epoch || sim_chance(sim, 50)))
+                if (id_of(node) == message->to_id && (message->epoch == link->epoch || message->held || sim_chance(sim, 50)))
                         if (!replica_raft_message(node->replica, &message->raft))
                                 sim_fail(sim, "node %u does not understand an entry", node->number + 1);
                 return;

@@ -34,7 +34,10 @@ void node_crash(struct sim *sim, struct sim_node *node, enum crash crash)
         sim->counts[COUNT_CRASHES]++;
         node->replica = replica_free(node->replica);
         node->life++;
-        disk_crash(sim, node, crash != CRASH_POWER);
+        node->awake = false;
+        disk_crash(sim, node, crash == CRASH_POWER ? 0 : sim->script ? sim->keep_writes : sim_random(sim, 6));
+        if (crash == CRASH_POWER)
+                disk_lose_power(&node->disk);
         net_node_gone(sim, node->number);
 }
 
@@ -70,10 +73,14 @@ void node_turn(struct sim *sim, struct sim_node *node)
 
         node->turn_wanted = false;
         watch_commit(sim, node);
+        if (sim->script)
+                script_mind_timer(node);
         replica_tick(node->replica, now, now + 5);
         replica_turn(node->replica);
         effects = replica_effects(node->replica);
         watch_appended(sim, node, effects->raft);
+        if (effects->base)
+                watch_base(sim, node, effects->base);
         disk_queue(sim, node, effects);
         disk_queue_stages(sim, node, effects->raft);
         disk_read(sim, node, effects->raft);

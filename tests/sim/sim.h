@@ -61,7 +61,9 @@ struct disk {
         struct disk_state state, staged;
         struct disk_write *writes, **writes_end;
         uint64_t stalled_until;
-        bool syncing;
+        bool syncing, held;                  /* HELD: by a scenario */
+        struct disk *next;                   /* of those that were lost */
+        struct disk *synced;                 /* what a power cut leaves, when a killed process wrote more than it synced; or NULL */
         struct bytes spool;                  /* a snapshot being sent */
         struct raft_base spool_base;
         struct bytes spool_configuration;
@@ -79,6 +81,7 @@ struct sim_node {
         uint64_t clock_rate;
         uint64_t paused_until;
         bool turn_wanted, leaving, stopped;
+        bool awake;                          /* in a scenario: its election timer runs */
         uint64_t keep_entries;
         uint64_t reader_free, join_at;
         unsigned join_through;
@@ -111,6 +114,8 @@ struct sim_client {
         unsigned node;                       /* asked now */
         uint64_t session, attempt;           /* 0: between two nodes */
         bool holds[SIM_LOCKS];
+        enum replica_outcome outcome;        /* the last answer */
+        const char *read_owner;              /* READ: who had the lock; NULL: nobody */
         uint64_t done;                       /* answers that were not unknown */
 };
 
@@ -134,7 +139,12 @@ struct sim {
         uint64_t now;
         struct sim_event *events;            /* a heap */
         size_t event_count, event_capacity;
+        enum event_kind stepped;             /* the last */
         uint64_t event_order;
+
+        struct script *script;               /* the scenario that is played; NULL: chance rules */
+        uint64_t keep_writes;                /* scenario: of what a killed node had queued */
+        unsigned max_voters;
 
         unsigned node_count;
         struct sim_node nodes[SIM_NODES];
@@ -144,8 +154,12 @@ struct sim {
         uint64_t arrival[SIM_NODES][SIM_NODES];
         unsigned drop_per_1000, duplicate_per_1000;
         uint64_t delay_max;
+        unsigned hold[SIM_NODES][SIM_NODES]; /* of enum net_hold, by a scenario */
+        struct held *held;
         bool faults;                         /* they have not stopped yet */
         uint64_t faults_until;
+
+        struct disk *lost;                   /* what was on disks that are gone */
 
         struct sim_client clients[SIM_CLIENTS];
         uint64_t session_next, handle_next, spool_next, incarnation_next;
@@ -155,6 +169,8 @@ struct sim {
         uint64_t committed_last;
         struct lock_table *truth;
         uint64_t truth_hash[SIM_ENTRIES];
+        struct raft_configuration *configuration;    /* the last committed */
+        uint64_t configuration_at[SIM_ENTRIES];      /* index of the one in force there */
         uint64_t acked;                      /* highest index told to a client */
         struct history *history;
 
@@ -181,6 +197,8 @@ void sim_trace(struct sim *sim, const char *format, ...) _printf_(2, 3);
 _Noreturn void sim_fail(struct sim *sim, const char *format, ...) _printf_(2, 3);
 /* Prints the last lines of the timeline. */
 void sim_print_trace(const struct sim *sim);
+/* Which run, and when in it: the beginning of a line. */
+void sim_print_place(const struct sim *sim);
 
 /* disk.c */
 void disk_init(struct disk *disk, struct id128 incarnation);
@@ -189,11 +207,19 @@ void disk_queue(struct sim *sim, struct sim_node *node, const struct replica_eff
 void disk_queue_stages(struct sim *sim, struct sim_node *node, const struct raft_effects *effects);
 /* A transaction, or a few of them, are durable: tells the replica. */
 void disk_sync(struct sim *sim, struct sim_node *node);
-/* The process is gone; kept: the system had written some of what was queued. */
-void disk_crash(struct sim *sim, struct sim_node *node, bool kept);
-/* The first voter of a new cluster. */
+/* The process is gone; kept: so many of the queued transactions the system had written, but not synced. */
+void disk_crash(struct sim *sim, struct sim_node *node, uint64_t kept);
+/* What was not synced is gone. */
+void disk_lose_power(struct disk *disk);
+/* A node of a new cluster, as of its beginning; the first is its only voter. */
 void disk_bootstrap(struct sim *sim, struct sim_node *node);
+/* The first so many became voters, one by one, in term 1. */
+void disk_grow_cluster(struct sim *sim, unsigned voters);
 struct replica *disk_load(struct sim *sim, struct sim_node *node);
+/* A scenario lets nothing become durable for a while. */
+void disk_hold(struct sim *sim, struct sim_node *node, bool held);
+/* The node is down, and has lost all: P7, it comes back as another one. */
+void disk_empty(struct sim *sim, struct sim_node *node);
 /* Entries from..last of the synced log; false: not there. */
 bool disk_has(const struct disk *disk, uint64_t index, uint64_t term);
 void disk_read(struct sim *sim, struct sim_node *node, const struct raft_effects *effects);
@@ -212,6 +238,12 @@ void net_node_gone(struct sim *sim, unsigned number);
 void net_node_back(struct sim *sim, unsigned number);
 void net_event(struct sim *sim, const struct sim_event *event);
 struct sim_node *net_find(struct sim *sim, uint64_t id);
+/* Scenarios hold messages back, and let them go on, or be lost, or arrive now and again later. */
+enum net_hold { HOLD_ENTRIES = 1, HOLD_HEARTBEATS = 2, HOLD_REPLIES = 4, HOLD_VOTES = 8, HOLD_SNAPSHOTS = 16, HOLD_REQUESTS = 32, HOLD_EVERYTHING = 63 };
+enum net_release { NET_RELEASE, NET_LOSE, NET_REPEAT, NET_REPEAT_FIRST };
+void net_hold(struct sim *sim, unsigned from, unsigned to, enum net_hold kinds);
+void net_release(struct sim *sim, unsigned from, unsigned to, enum net_release how);
+size_t net_held(const struct sim *sim, unsigned from, unsigned to);
 
 /* node.c */
 uint64_t node_clock(const struct sim *sim, const struct sim_node *node);
@@ -231,15 +263,53 @@ void client_next(struct sim *sim, struct sim_client *client);
 void client_patience(struct sim *sim, struct sim_client *client, uint64_t attempt);
 void client_answer(struct sim *sim, struct sim_node *node, const struct replica_answer *answer);
 
+/* In a scenario: a new request, the same one again, and nobody waits for the old answer any more. */
+void client_ask(struct sim *sim, struct sim_client *client, struct sim_node *node, enum lock_change_kind kind, unsigned lock);
+void client_read(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock);
+void client_ask_again(struct sim *sim, struct sim_client *client, struct sim_node *node);
+void client_hang_up(struct sim *sim, struct sim_client *client);
+extern const char *const client_outcomes[];
+
 /* fault.c */
 void fault_next(struct sim *sim);
 void fault_heal(struct sim *sim);
+/* The world is well: cuts, stalls, pauses end, and who is down starts. */
+void fault_end(struct sim *sim);
+
+/* main.c - on whose timeline an assertion that fails is told. */
+void main_watch(struct sim *sim);
+
+/* run.c */
+struct sim *run_new(uint64_t seed, bool verbose);
+void run_free(struct sim *sim);
+/* The next event. False: there is none. */
+bool run_step(struct sim *sim);
+/* The machine room of a cluster of so many, all down. */
+void run_set_up(struct sim *sim, unsigned node_count);
+/* One random run. */
+void run_seed(struct sim *sim);
+/* NULL: all is well between the nodes. */
+const char *run_what_is_wrong(struct sim *sim);
+
+/* script.c - scenarios: tests/sim/scenarios/README says how they are written */
+/* Plays what is in a file, but only scenarios whose title has WORD in it. Returns how many. */
+unsigned script_play(const char *path, const char *word, bool verbose);
+const char *script_file(const struct script *script);
+unsigned script_line(const struct script *script);
+const char *script_title(const struct script *script);
+/* The sentences of a scenario; false: this is none. */
+bool sentence_do(struct sim *sim, const char *text);
+/* Election timers run only where the scenario wants it. */
+void script_mind_timer(struct sim_node *node);
 
 /* watch.c - what must hold between nodes at every moment */
 void watch_init(struct sim *sim);
 void watch_done(struct sim *sim);
 void watch_message(struct sim *sim, struct sim_node *node, const struct raft_message *message);
 void watch_appended(struct sim *sim, struct sim_node *node, const struct raft_effects *effects);
+/* The node was told its id: only once that is committed. */
+void watch_joined(struct sim *sim, const struct sim_node *node, uint64_t id);
+void watch_base(struct sim *sim, const struct sim_node *node, const struct raft_base *base);
 /* Before the turn: what is committed may leave memory in it. */
 void watch_commit(struct sim *sim, struct sim_node *node);
 void watch_node(struct sim *sim, struct sim_node *node);

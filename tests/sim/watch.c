@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "raft/log.h"
+#include "raft/internal.h"
 #include "sim.h"
 
 #define TERMS_PER_INDEX 6
@@ -56,6 +56,52 @@ static void watch_entry(struct sim *sim, const struct sim_node *node, const stru
                          entry->term);
 }
 
+/* M1, M2: the configurations are those of the log, and of them only the last may be uncommitted. */
+static void watch_configurations(struct sim *sim, const struct sim_node *node)
+{
+        const struct raft *raft = replica_raft(node->replica);
+        uint64_t known = MAX(sim->committed_last, raft->commit);
+        unsigned open = 0;
+
+        for (size_t i = 0; i < raft->configuration_count; i++) {
+                uint64_t index = raft->configurations[i]->index;
+                const struct raft_entry *entry = raft_entry_at(raft, index);
+
+                open += index > known;
+                if (index > raft->log.last || (entry && entry->kind != RAFT_ENTRY_CONFIGURATION))
+                        sim_fail(sim, "M2: node %u follows a configuration of %" PRIu64 ", where its log has none", node->number + 1, index);
+                if (i > 0 && index <= raft->configurations[i - 1]->index)
+                        sim_fail(sim, "M2: the configurations of node %u are not in order", node->number + 1);
+        }
+        if (open > 1)
+                sim_fail(sim, "M1: node %u has %u configurations that are not committed", node->number + 1, open);
+}
+
+/* S1: the base is exact, its configuration too. */
+void watch_base(struct sim *sim, const struct sim_node *node, const struct raft_base *base)
+{
+        const struct raft_entry *entry = sim->committed[sim->configuration_at[base->index]];
+
+        if (base->index > sim->committed_last)
+                sim_fail(sim, "S1: node %u writes a base of %" PRIu64 ", which is not committed", node->number + 1, base->index);
+        if (base->configuration_index != sim->configuration_at[base->index] ||
+            (entry && (entry->size != base->configuration_size || memcmp(entry->body, base->configuration, entry->size) != 0)))
+                sim_fail(sim, "S1: node %u writes the configuration of %" PRIu64 " in its base of %" PRIu64 ", where that of %" PRIu64 " is in force",
+                         node->number + 1, base->configuration_index, base->index, sim->configuration_at[base->index]);
+}
+
+void watch_joined(struct sim *sim, const struct sim_node *node, uint64_t id)
+{
+        const struct raft_entry *entry = id <= sim->committed_last ? sim->committed[id] : NULL;
+        struct raft_configuration *configuration = entry && entry->kind == RAFT_ENTRY_CONFIGURATION ?
+                                                           raft_configuration_get(id, entry->body, entry->size) : NULL;
+        const struct raft_member *member = configuration ? raft_configuration_find(configuration, id) : NULL;
+
+        if (!member || !id128_equal(member->incarnation, node->disk.incarnation))
+                sim_fail(sim, "node %u is told that it is member %" PRIu64 ", which is not committed", node->number + 1, id);
+        free(configuration);
+}
+
 void watch_appended(struct sim *sim, struct sim_node *node, const struct raft_effects *effects)
 {
         const struct raft *raft = replica_raft(node->replica);
@@ -71,6 +117,8 @@ void watch_appended(struct sim *sim, struct sim_node *node, const struct raft_ef
                         sim_fail(sim, "the run is too long");
                 if (before)
                         watch_entry(sim, node, entry, before->term);
+                if (entry->kind == RAFT_ENTRY_CONFIGURATION && raft_configuration(raft)->index < index)
+                        sim_fail(sim, "M2: node %u does not follow the configuration at %" PRIu64 " of its log", node->number + 1, index);
         }
 }
 
@@ -144,14 +192,18 @@ static void watch_majority(struct sim *sim, struct sim_node *node, const struct 
         size_t copies = 0;
 
         for (size_t i = 0; i < configuration->count; i++) {
-                const struct sim_node *member = NULL;
+                const struct disk *disk = NULL;
 
                 if (configuration->members[i].standing != RAFT_VOTER)
                         continue;
-                for (unsigned other = 0; other < sim->node_count && !member; other++)
+                for (unsigned other = 0; other < sim->node_count && !disk; other++)
                         if (id128_equal(sim->nodes[other].disk.incarnation, configuration->members[i].incarnation))
-                                member = &sim->nodes[other];
-                copies += member && disk_has(&member->disk, entry->index, entry->term);
+                                disk = &sim->nodes[other].disk;
+                /* It had acknowledged the entry before it was lost. */
+                for (const struct disk *lost = sim->lost; lost && !disk; lost = lost->next)
+                        if (id128_equal(lost->incarnation, configuration->members[i].incarnation))
+                                disk = lost;
+                copies += disk && disk_has(disk, entry->index, entry->term);
         }
         if (copies <= raft_configuration_voters(configuration) / 2)
                 sim_fail(sim, "node %u takes entry %" PRIu64 " of term %" PRIu64 " for committed, which %zu of %zu voters have on disk", node->number + 1,
@@ -209,6 +261,7 @@ static void watch_table(struct sim *sim, struct sim_node *node)
 
 void watch_node(struct sim *sim, struct sim_node *node)
 {
+        watch_configurations(sim, node);
         watch_leader(sim, node);
         watch_table(sim, node);
 }

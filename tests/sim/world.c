@@ -18,12 +18,14 @@ uint64_t sim_random(struct sim *sim, uint64_t below)
         z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
         z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
         z ^= z >> 31;
+        if (sim->script && below)
+                return 0;
         return below ? z % below : z;
 }
 
 bool sim_chance(struct sim *sim, unsigned per_1000)
 {
-        return sim_random(sim, 1000) < per_1000;
+        return !sim->script && sim_random(sim, 1000) < per_1000;
 }
 
 uint64_t sim_between(struct sim *sim, uint64_t low, uint64_t high)
@@ -106,16 +108,27 @@ void sim_print_trace(const struct sim *sim)
                 (void)fprintf(stderr, "%s\n", sim->trace[i % TRACE_LINES]);
 }
 
+void sim_print_place(const struct sim *sim)
+{
+        if (sim->script)
+                (void)fprintf(stderr, "sim: %s:%u, scenario \"%s\", at %" PRIu64 " ms: ", script_file(sim->script), script_line(sim->script),
+                              script_title(sim->script), sim->now / MS);
+        else
+                (void)fprintf(stderr, "sim: seed %" PRIu64 " at %" PRIu64 " ms: ", sim->seed, sim->now / MS);
+}
+
 void sim_fail(struct sim *sim, const char *format, ...)
 {
         va_list values;
 
         (void)fflush(stdout);
         sim_print_trace(sim);
-        (void)fprintf(stderr, "sim: seed %" PRIu64 " at %" PRIu64 " ms: ", sim->seed, sim->now / MS);
+        sim_print_place(sim);
         va_start(values, format);
         (void)vfprintf(stderr, format, values);
         va_end(values);
-        (void)fprintf(stderr, "\nsim: make sim SEED=%" PRIu64 " replays it with its whole timeline\n", sim->seed);
-        exit(EXIT_FAILURE);
+        (void)fputc('\n', stderr);
+        if (!sim->script)
+                (void)fprintf(stderr, "sim: make sim SEED=%" PRIu64 " replays it with its whole timeline\n", sim->seed);
+        _Exit(EXIT_FAILURE);
 }
