@@ -148,24 +148,6 @@ static void carry_out(struct daemon *daemon)
         replica_effects_clear(daemon->replica);
 }
 
-static void note_cluster_ms(struct daemon *daemon)
-{
-        uint64_t cluster_ms = replica_cluster_ms(daemon->replica);
-
-        if (cluster_ms == daemon->cluster_ms && daemon->cluster_ms_since != 0)
-                return;
-        daemon->cluster_ms = cluster_ms;
-        daemon->cluster_ms_since = daemon->now;
-}
-
-uint64_t daemon_cluster_ms(const struct daemon *daemon)
-{
-        int64_t age = replica_leader_age_ms(daemon->replica);
-        uint64_t heard = age < 0 ? 0 : daemon->now - MIN(daemon->now, (uint64_t)age);
-
-        return daemon->cluster_ms + (heard > daemon->cluster_ms_since ? heard - daemon->cluster_ms_since : 0);
-}
-
 static void stop_when_done(struct daemon *daemon)
 {
         bool answered = replica_pending_count(daemon->replica) == 0 && daemon->may_leave;
@@ -188,7 +170,6 @@ static void on_turn(void *context, uint32_t events)
         daemon->now = clock_monotonic_ms();
         replica_tick(daemon->replica, daemon->now, clock_wall_ms());
         replica_turn(daemon->replica);
-        note_cluster_ms(daemon);
         carry_out(daemon);
         log_changes(daemon);
         log_leader(daemon);

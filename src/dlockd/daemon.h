@@ -57,7 +57,6 @@ struct daemon {
 
         bool stopping, may_leave, failed;
         uint64_t stop_by, status_next;
-        uint64_t cluster_ms, cluster_ms_since;       /* of the newest entry applied, and when it was */
         uint64_t named;                              /* changes up to here were named in the journal */
         uint64_t logged_term, logged_leader;
         uint64_t journal_second;
@@ -73,8 +72,6 @@ int daemon_run(const struct config *config, const char *config_directory, struct
 void daemon_want_turn(struct daemon *daemon);
 /* The node cannot go on: says why, once, and ends the loop with a failure. */
 void daemon_fail(struct daemon *daemon, const char *what);
-/* The cluster's clock as this node can tell: on from the newest entry applied, as long as a leader is heard. For display. */
-uint64_t daemon_cluster_ms(const struct daemon *daemon);
 /* The name of a member, or "" when it is not known. */
 const char *daemon_node_name(const struct daemon *daemon, uint64_t node);
 

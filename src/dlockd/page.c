@@ -40,7 +40,7 @@ static void write_check(const struct daemon *daemon, struct bytes *out, const st
 
 static void write_row(const struct daemon *daemon, struct bytes *out, const struct lock_view *view, struct wire_row *row)
 {
-        uint64_t now = daemon_cluster_ms(daemon);
+        uint64_t now = replica_cluster_ms(daemon->replica);
         bool valid = lock_name_set(&row->lock, view->name, view->name_size) && client_id_set(&row->owner, view->owner, strlen(view->owner));
 
         assert(valid);

@@ -154,6 +154,7 @@ void peer_write_raft(struct bytes *out, const struct raft_message *message)
         case RAFT_APPEND:
                 bytes_put_u64(out, message->log_term);
                 bytes_put_u64(out, message->commit);
+                bytes_put_u64(out, message->cluster_ms);
                 bytes_put_u32(out, (uint32_t)message->entry_count);
                 for (size_t i = 0; i < message->entry_count; i++)
                         put_entry(out, message->entries[i]);
@@ -205,6 +206,7 @@ static void get_append(struct bytes_reader *reader, struct peer_raft *raft)
 
         message->log_term = term = bytes_get_u64(reader);
         message->commit = bytes_get_u64(reader);
+        message->cluster_ms = bytes_get_u64(reader);
         count = bytes_get_u32(reader);
         if (count > LIMIT_APPEND_ENTRIES || message->index > UINT64_MAX / 2) {
                 reader->bad = true;

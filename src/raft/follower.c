@@ -127,6 +127,8 @@ bool raft_hear_leader(struct raft *raft, const struct raft_message *message)
         raft->leader_link_lost = false;
         raft->leader_contact_ms = raft->now;
         raft->round_seen = MAX(raft->round_seen, message->round);
+        if (message->kind == RAFT_APPEND)
+                raft->heard_cluster_ms = MAX(raft->heard_cluster_ms, message->cluster_ms);
         raft_election_arm(raft);
         return true;
 }

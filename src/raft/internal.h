@@ -76,7 +76,7 @@ struct raft {
         uint64_t election_deadline;
 
         struct raft_log log;
-        uint64_t base_index, base_term, log_first;
+        uint64_t base_index, base_term, base_cluster_ms, log_first;
         uint64_t commit, applied;
         uint64_t durable;                    /* last index known to be on this disk */
         uint64_t verified;                   /* follower: agrees with this leader, in this term, up to here (P2) */
@@ -102,7 +102,7 @@ struct raft {
         struct progress *progress[LIMIT_MEMBERS];
         size_t progress_count;
         uint64_t term_start;
-        uint64_t cluster_origin_ms, leader_since_ms;
+        uint64_t cluster_origin_ms, leader_since_ms, heard_cluster_ms;
         uint64_t reads_out, reads_stale;     /* log requests not answered yet; those of an earlier leadership */
         struct {
                 uint64_t target;             /* 0: none */

@@ -75,7 +75,7 @@ void raft_become_leader(struct raft *raft)
         raft->leader = raft->id;
         raft->heard_leader = true;
         raft->round = raft->round_confirmed = 0;
-        raft->cluster_origin_ms = raft_log_last_cluster_ms(&raft->log);
+        raft->cluster_origin_ms = MAX(raft_log_last_cluster_ms(&raft->log), raft->heard_cluster_ms);
         raft->leader_since_ms = raft->now;
         raft->term_start = raft->log.last + 1;
         raft->holds = raft->by_transfer && raft->asked_to_hold;
@@ -221,6 +221,7 @@ static void send_append(struct raft *raft, struct progress *progress, uint64_t p
                 .log_term = previous_term,
                 .commit = raft->commit,
                 .round = raft->round,
+                .cluster_ms = raft_cluster_ms(raft),
                 .entries = entries,
                 .entry_count = count,
         });

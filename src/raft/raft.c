@@ -21,6 +21,7 @@ struct raft *raft_new(const struct raft_settings *settings, const struct raft_st
         raft->hard = raft->durable_hard = start->hard;
         raft->base_index = start->base.index;
         raft->base_term = start->base.term;
+        raft->base_cluster_ms = start->base.cluster_ms;
         raft->log_first = start->log_first;
         if (MUTATED(VOTE_FORGOTTEN))
                 raft->hard.vote = raft->durable_hard.vote = 0;
@@ -311,7 +312,7 @@ bool raft_may_propose(const struct raft *raft)
 
 uint64_t raft_cluster_ms(const struct raft *raft)
 {
-        uint64_t last = raft_log_last_cluster_ms(&raft->log);
+        uint64_t last = MAX(raft_log_last_cluster_ms(&raft->log), raft->heard_cluster_ms);
 
         if (raft->role != RAFT_LEADER)
                 return last;

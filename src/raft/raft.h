@@ -67,7 +67,7 @@ struct raft_message {
         bool granted;                        /* VOTE_REPLY; APPEND_REPLY: accepted; SNAPSHOT_REPLY: installed */
         bool last;                           /* SNAPSHOT: the final chunk */
         uint64_t offset;                     /* SNAPSHOT: of data; SNAPSHOT_REPLY: the next one wanted */
-        uint64_t cluster_ms;                 /* SNAPSHOT: as of the base */
+        uint64_t cluster_ms;                 /* SNAPSHOT: as of the base; APPEND: cluster time now */
         uint64_t configuration_index;        /* SNAPSHOT */
         const uint8_t *configuration;        /* SNAPSHOT, offset 0 */
         size_t configuration_size;
@@ -210,9 +210,10 @@ bool raft_is_receiving_snapshot(const struct raft *raft);
 /* Base of the newest snapshot installed since the start: the state is the staged one from there on. */
 uint64_t raft_installed(const struct raft *raft);
 uint64_t raft_base_term(const struct raft *raft);
+uint64_t raft_base_cluster_ms(const struct raft *raft);
 /* Entries from here on must stay on disk for a follower that gets a snapshot; UINT64_MAX: no wish. */
 uint64_t raft_wants_log_from(const struct raft *raft);
-/* Cluster time now, as the next entry would carry it on a leader; the last entry's otherwise. */
+/* Cluster time now, as the next entry would carry it on a leader; otherwise as the leader last said, or the last entry's. */
 uint64_t raft_cluster_ms(const struct raft *raft);
 
 /* --- the replica tells what it has done with committed entries --- */

@@ -276,6 +276,7 @@ static void finish_install(struct raft *raft)
         }
         raft->base_index = raft->commit = raft->applied = raft->installed = receiving->index;
         raft->base_term = receiving->log_term;
+        raft->base_cluster_ms = receiving->cluster_ms;
         raft->log_first = receiving->index + 1;
         raft->verified = MAX(raft->verified, receiving->index);
 }
@@ -307,6 +308,11 @@ void raft_snapshot_refused(struct raft *raft)
 uint64_t raft_installed(const struct raft *raft)
 {
         return raft->installed;
+}
+
+uint64_t raft_base_cluster_ms(const struct raft *raft)
+{
+        return raft->base_cluster_ms;
 }
 
 uint64_t raft_base_term(const struct raft *raft)

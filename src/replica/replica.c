@@ -276,9 +276,7 @@ uint64_t replica_applied(const struct replica *replica)
 
 uint64_t replica_cluster_ms(const struct replica *replica)
 {
-        uint64_t now = raft_is_ready(replica->raft) ? raft_cluster_ms(replica->raft) : 0;
-
-        return MAX(now, replica->applied_cluster_ms);
+        return MAX(raft_cluster_ms(replica->raft), replica->applied_cluster_ms);
 }
 
 int64_t replica_leader_age_ms(const struct replica *replica)

@@ -133,7 +133,7 @@ bool replica_is_away(const struct replica *replica, uint64_t node);
 bool replica_said_bye(const struct replica *replica, uint64_t node);
 struct id128 replica_cluster(const struct replica *replica);
 uint64_t replica_applied(const struct replica *replica);
-/* cluster_ms of the newest entry applied, or now on the leader. */
+/* Cluster time: now on the leader, as of its last word elsewhere. */
 uint64_t replica_cluster_ms(const struct replica *replica);
 /* -1: never heard; 0 on a leader with a quorum. */
 int64_t replica_leader_age_ms(const struct replica *replica);

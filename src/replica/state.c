@@ -299,6 +299,6 @@ void replica_staged(struct replica *replica)
         replica->directory = replica->staged_directory;
         replica->applied = replica->base_index = raft_installed(replica->raft);
         replica->applied_term = raft_base_term(replica->raft);
-        replica->applied_cluster_ms = raft_cluster_ms(replica->raft);
+        replica->applied_cluster_ms = raft_base_cluster_ms(replica->raft);
         replica->log_first = replica->base_index + 1;
 }

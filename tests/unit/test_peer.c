@@ -98,7 +98,7 @@ START_TEST(every_raft_message_reads_back_to_the_same_bytes)
         const struct raft_message messages[] = {
                 { .kind = RAFT_VOTE, .term = 3, .index = 7, .log_term = 2, .pre = true },
                 { .kind = RAFT_VOTE_REPLY, .term = 3, .granted = true },
-                { .kind = RAFT_APPEND, .term = 3, .index = 7, .log_term = 2, .commit = 6, .round = 5, .entries = (const struct raft_entry *const *)entries, .entry_count = 2 },
+                { .kind = RAFT_APPEND, .term = 3, .index = 7, .log_term = 2, .commit = 6, .round = 5, .cluster_ms = 12, .entries = (const struct raft_entry *const *)entries, .entry_count = 2 },
                 { .kind = RAFT_APPEND_REPLY, .term = 3, .index = 9, .match = 9, .hint = 0, .round = 5, .granted = true },
                 { .kind = RAFT_SNAPSHOT, .term = 3, .index = 7, .log_term = 2, .offset = 0, .last = true, .cluster_ms = 9, .configuration_index = 1,
                   .configuration = (const uint8_t *)"conf", .configuration_size = 4, .data = (const uint8_t *)"data", .data_size = 4 },

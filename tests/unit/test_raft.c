@@ -199,6 +199,20 @@ START_TEST(leader_that_dies_is_followed_at_once_when_its_links_end)
 }
 END_TEST
 
+START_TEST(cluster_time_goes_on_where_the_leader_before_was)
+{
+        uint64_t before;
+
+        all_campaign(3);
+        kit_run(kit, 50000);                 /* not one entry in this time */
+        before = raft_cluster_ms(kit->nodes[1].raft);
+        kit_crash(kit, 1);
+        kit_run(kit, 3000);
+        ck_assert_uint_ne(kit_leader(kit), 0);
+        ck_assert_uint_ge(raft_entry_at(kit->nodes[2].raft, raft_term_start(kit->nodes[kit_leader(kit)].raft))->cluster_ms + 100, before);
+}
+END_TEST
+
 START_TEST(leadership_is_handed_over_and_stays_where_it_was_sent)
 {
         uint64_t term;
@@ -366,6 +380,7 @@ static Suite *suite(void)
         tcase_add_test(c, leader_that_cannot_reach_a_majority_steps_down);
         tcase_add_test(c, preferred_leader_leads_again_although_its_log_is_shorter);
         tcase_add_test(c, leader_that_dies_is_followed_at_once_when_its_links_end);
+        tcase_add_test(c, cluster_time_goes_on_where_the_leader_before_was);
         tcase_add_test(c, leadership_is_handed_over_and_stays_where_it_was_sent);
         tcase_add_test(c, transfer_that_cannot_be_finished_is_given_up);
         tcase_add_test(c, transfer_to_who_is_not_there_is_refused);
