@@ -198,9 +198,9 @@ static bool dies_now(void)
 {
         uint64_t left = control->dies_in;
 
-        if (left == 0)
-                return false;
-        control->dies_in = left - 1;
+        /* The test may take it back at the same moment. */
+        while (left != 0 && !atomic_compare_exchange_weak(&control->dies_in, &left, left - 1))
+                ;
         return left == 1;
 }
 

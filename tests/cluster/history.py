@@ -52,7 +52,8 @@ class Operation:
         if self.token:
             told += f", token {self.token}"
         request = f" ({self.handle.hex()[:6]}:{self.seq})" if self.is_change else ""
-        return f"{self.begin / 1e9:9.4f} to {end}  {self.client:10} {self.kind:8}{self.lock}{request}: {told}" + "".join(f"; {each}" for each in self.tries)
+        return f"{self.begin / 1e9:9.4f} to {end}  {self.client:10} {self.kind:8}{self.lock}{request}: {told}" + "".join(f"; {each}" for each in self.tries[:3]) \
+            + (f"; and {len(self.tries) - 3} more" if len(self.tries) > 3 else "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -325,14 +326,19 @@ def judge(operations, log, maps=None):
     return Judge(operations, log, maps).verdict()
 
 
+def until(operation):
+    """Its end, for people: what is unknown may happen for ever, but hardly so."""
+    return min(operation.end, operation.begin + 5 * 10**9)
+
+
 def relevant(violation, operations, log, lines=24):
     """The lines of the history that a person needs to see: the accused, and what the same lock went through around them."""
     accused = violation.operations
     index = violation.index
     lock = accused[0].lock if accused else getattr(log.rows.get(index), "lock", "")
     begin = min((each.begin for each in accused), default=0)
-    end = max((min(each.end, each.begin + 10**10) for each in accused), default=FOREVER)
-    near = [each for each in operations if each.lock == lock and each not in accused and each.end >= begin and each.begin <= end]
+    end = max((until(each) for each in accused), default=FOREVER)
+    near = [each for each in operations if each.lock == lock and each not in accused and until(each) >= begin and each.begin <= end]
     near.sort(key=lambda each: (abs(each.index - index), each.begin))
     shown = sorted(accused + near[: max(0, lines - len(accused))], key=lambda each: each.begin)
     rows = sorted((row for row in log.rows.values() if row.lock == lock or row.kind in ("noop", "configuration")), key=lambda row: abs(row.index - index))[:8]
