@@ -138,8 +138,9 @@ class Nemesis:
         return lambda: [end() for end in ends]
 
     def clean_restart(self, node, step, dice):
+        # One that has only just been started does not know yet what SIGTERM means.
+        wait_until(node.answers, f"{node.name} answers")
         node.down = True
-        node.process.send_signal(signal.SIGCONT)
         node.stop()
         return self.relaunch(node)
 
