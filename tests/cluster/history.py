@@ -7,7 +7,7 @@ operations happened is not searched for but read, and must then stand every test
   where another has it, and read as it was;
 - the order agrees with time: what was answered before something else was asked stands before it. Together that is
   linearizability, of each lock and of all of them at once. A plain check may be late, never early;
-- a request is in the log once if it was accepted, not at all if it was refused, and either if nobody knows.
+- a request is in the log once if it was accepted, not at all if it was refused or cancelled, and either if nobody knows.
 
 Two rules use neither log nor index, for the case that both are wrong in the same way: what clients believe to hold
 does not overlap, and tokens rise. Times are nanoseconds of one monotonic clock.
@@ -19,7 +19,7 @@ import dataclasses
 import wire
 
 YES, NO, UNKNOWN = "yes", "no", "unknown"
-PREEMPT, RELEASE, CHECK = "preempt", "release", "check"
+PREEMPT, RELEASE, CHECK, CANCEL = "preempt", "release", "check", "cancel"
 FOREVER = 2**63
 
 
@@ -38,6 +38,7 @@ class Operation:
     seq: int = 0
     min_index: int = 0
     consistent: bool = False        # a check that must not be late
+    copies: int = 0                 # of a change that may have been sent
     tries: list = dataclasses.field(default_factory=list)
 
     @property
@@ -84,7 +85,7 @@ SELECT = "SELECT idx, term, kind, lock, client, token, cluster_ms, body FROM log
 def row_of(columns):
     """A row of SELECT; the body of a change is read byte by byte, and must agree with the columns."""
     index, term, kind, lock, client, token, cluster_ms, body = columns
-    if kind not in (PREEMPT, RELEASE):
+    if kind not in (PREEMPT, RELEASE, CANCEL):
         return Row(index, term, kind, lock or "", client or "", token or 0, cluster_ms, body=body)
     reader = wire.Reader(body)
     assert reader.number("B") == 1, "a body of another format"
@@ -94,7 +95,7 @@ def row_of(columns):
         assert reader.number("Q") == token, f"row {index}: the token differs from the body's"
     reader.end()
     assert (in_body[0], in_body[2]) == (client, lock), f"row {index}: client or lock differ from the body's"
-    return Row(index, term, kind, lock, client, token, cluster_ms, handle, seq, body)
+    return Row(index, term, kind, lock, client, token or 0, cluster_ms, handle, seq, body)
 
 
 @dataclasses.dataclass
@@ -206,16 +207,19 @@ class Judge:
 
     def requests_happen_once(self):
         asked = {(operation.handle, operation.seq): operation for operation in self.operations if operation.is_change}
+        cancelled = {}
         for row in self.rows:
             if not row.handle:
                 continue
-            first = self.by_request.setdefault(row.request, row)
             operation = asked.get(row.request)
+            first = cancelled.get(row.request) or (cancelled if row.kind == CANCEL else self.by_request).setdefault(row.request, row)
+            if row.kind == CANCEL and row.request in self.by_request:
+                first = self.by_request[row.request]
             if first is not row:
                 self.accuse("once", f"one request is at {first.index} and at {row.index}", *filter(None, [operation]), index=row.index)
             if not operation:
                 self.accuse("once", f"[{row}] was asked for by nobody", index=row.index)
-            elif (operation.client, operation.kind, operation.lock) != (row.client, row.kind, row.lock):
+            elif (operation.client, operation.lock) != (row.client, row.lock) or row.kind not in (operation.kind, CANCEL):
                 self.accuse("once", f"[{row}] is not what was asked for", operation, index=row.index)
 
     # --- what clients were told ---

@@ -1,14 +1,15 @@
 """Clients that write down what they ask and what they are told. They do as libdlock does: whoever gets no answer, or "unknown",
-asks another node the same under the same request id, until the patience ends; then it is unknown for good."""
+asks another node the same under the same request id, until the patience ends; then it is unknown for good. A refusal is
+told only when no other copy of the request is under way, or when it is cancelled."""
 import os
 import random
 import threading
 import time
 
 import wire
-from history import CHECK, NO, PREEMPT, RELEASE, UNKNOWN, YES, Operation
+from history import CANCEL, CHECK, NO, PREEMPT, RELEASE, UNKNOWN, YES, Operation
 
-KINDS = {PREEMPT: wire.PREEMPT, RELEASE: wire.RELEASE}
+KINDS = {PREEMPT: wire.PREEMPT, RELEASE: wire.RELEASE, CANCEL: wire.CANCEL}
 # Of most clients, and of the others, who learn what "unknown" is.
 PATIENCE_S, LITTLE_PATIENCE_S = 15, 0.3
 
@@ -35,50 +36,72 @@ class Client(threading.Thread):
             self.connection = None
         self.server = (self.server + 1) % len(self.servers)
 
-    def attempt(self, operation, deadline):
+    def attempt(self, kind, operation, deadline):
         """One question to one server: its answer, or None."""
         name, address = self.servers[self.server]
         patience = min(self.dice.uniform(1, 3), max(0.05, deadline - time.monotonic()))
+        deadline_ms = int(patience * 1000)
         try:
             if not self.connection:
                 self.connection = wire.Connection(address, self.name, timeout=1)
             self.connection.socket.settimeout(patience + 0.5)
-            if operation.kind == CHECK:
+            if kind == CHECK:
                 # Where it learned of its own change, it may read that without asking for so much.
                 min_index = 0 if self.connection is self.learned_by and self.dice.random() < 0.5 else operation.min_index
-                return self.connection.check(operation.lock, min_index, deadline_ms=int(patience * 1000))
-            return self.connection.change(KINDS[operation.kind], operation.lock, operation.handle, operation.seq, deadline_ms=int(patience * 1000))
+                return self.connection.check(operation.lock, min_index, deadline_ms, operation.consistent)
+            operation.copies += kind != CANCEL
+            return self.connection.change(KINDS[kind], operation.lock, operation.handle, operation.seq, deadline_ms=deadline_ms)
         except (OSError, wire.Closed, wire.Refused) as error:
             operation.tries.append(f"{name}: {type(error).__name__}")
             return None
 
-    def ask(self, kind, lock):
-        operation = Operation(self.name, kind, lock, time.monotonic_ns(), min_index=self.min_index)
-        if kind != CHECK:
-            self.seq += 1
-            operation.handle, operation.seq = self.handle, self.seq
-        self.operations.append(operation)
-        deadline = time.monotonic() + self.patience_s
+    def attempts(self, kind, operation, deadline):
+        """One server after the other: a yes or a no, or None."""
         while time.monotonic() < deadline:
-            result = self.attempt(operation, deadline)
+            result = self.attempt(kind, operation, deadline)
             if result and result.outcome in (wire.YES, wire.NO):
-                self.take(operation, result)
-                break
-            assert not result or result.outcome == wire.UNKNOWN, f"{self.name} asks to {kind} {lock}: {result}"
+                return result
+            assert not result or result.outcome == wire.UNKNOWN, f"{self.name} asks to {kind} {operation.lock}: {result}"
             if result:
                 operation.tries.append(f"{self.servers[self.server][0]}: unknown, {result.reason}")
             self.leave()
             if len(operation.tries) % len(self.servers) == 0:
                 time.sleep(0.025)
+        return None
+
+    def ask(self, kind, lock):
+        operation = Operation(self.name, kind, lock, time.monotonic_ns(), min_index=self.min_index)
+        if kind == CHECK:
+            operation.consistent = self.dice.random() < 0.2
+        else:
+            self.seq += 1
+            operation.handle, operation.seq = self.handle, self.seq
+        self.operations.append(operation)
+        deadline = time.monotonic() + self.patience_s
+        result = self.attempts(kind, operation, deadline)
+        if result:
+            end = time.monotonic_ns()
+            if result.outcome == wire.NO and operation.copies > 1:
+                result, end = self.cancel(operation, deadline, result, end)
+            if result:
+                self.take(operation, result, end)
         # Nodes know a handle by its last accepted request.
         if kind != CHECK and operation.outcome != YES:
             self.handle, self.seq = os.urandom(16), 0
         return operation
 
-    def take(self, operation, result):
-        operation.end = time.monotonic_ns()
+    def cancel(self, operation, deadline, refusal, end):
+        """What is true of a refused request that was sent more than once, and since when; (None, None): nobody knows."""
+        result = self.attempts(CANCEL, operation, deadline)
+        operation.tries.append(f"refused at {refusal.index}, cancel: {result}")
+        if not result:
+            return None, None
+        assert result.outcome == wire.YES, result
+        return (result, time.monotonic_ns()) if result.token else (refusal, end)
+
+    def take(self, operation, result, end):
         operation.token, operation.index, operation.owner = result.token, result.index, result.owner
-        operation.outcome = YES if result.outcome == wire.YES else NO
+        operation.outcome, operation.end = YES if result.outcome == wire.YES else NO, end
         if result.index >= self.min_index:
             self.min_index, self.learned_by = result.index, self.connection
 

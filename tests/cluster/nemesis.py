@@ -2,6 +2,7 @@
 
 Every fault has a begin and an end. A step names its target by number, or "leader", who is looked for when it begins; a
 step whose target is down already does nothing. The schedule is the same for the same seed; what it meets is not."""
+import contextlib
 import dataclasses
 import errno
 import itertools
@@ -9,6 +10,7 @@ import random
 import signal
 import time
 
+import wire
 from disk import POWER_CUTS
 from network import CLIENTS, CUT
 from nodes import PATIENCE, wait_until
@@ -33,6 +35,7 @@ FAULTS = {
     "power cut": ("node", 0.0, 2.5),
     "pause": ("node", 0.1, 4.0),
     "clean restart": ("node", 0.0, 1.0),
+    "transfer": ("node", 0.0, 0.1),
     "isolation": ("node", 0.3, 4.0),
     "deafness": ("node", 0.3, 4.0),
     "muteness": ("node", 0.3, 4.0),
@@ -50,7 +53,7 @@ FAULTS = {
 }
 
 MIXES = {
-    "processes": ["kill", "kill", "pause", "clean restart", "kill of all"],
+    "processes": ["kill", "kill", "pause", "clean restart", "transfer", "transfer", "kill of all"],
     "links": ["isolation", "isolation", "deafness", "muteness", "split", "cut pair", "lossy links", "slow links"],
     "disks": ["power cut", "power cut", "disk stall", "slow disk", "failing sync", "death in a write", "death in a write", "death while starting",
               "power cut of all"],
@@ -143,6 +146,15 @@ class Nemesis:
         node.down = True
         node.stop()
         return self.relaunch(node)
+
+    def transfer(self, node, step, dice):
+        """Leadership to it, asked of any node. It need not come to that."""
+        result = None
+        with contextlib.suppress(OSError, wire.Closed, wire.Refused):
+            with wire.Connection(dice.choice([each for each in self.lab.nodes if not each.down]).address, "operator", timeout=3) as connection:
+                result = connection.transfer(node.name, deadline_ms=2000)
+        self.say(f"transfer to {node.name}: {result}")
+        return lambda: None
 
     def pause(self, node, step, dice):
         process = node.process

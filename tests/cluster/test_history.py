@@ -3,7 +3,7 @@ import random
 import struct
 
 import history
-from history import CHECK, NO, PREEMPT, RELEASE, UNKNOWN, YES, Log, Operation, Row, judge
+from history import CANCEL, CHECK, NO, PREEMPT, RELEASE, UNKNOWN, YES, Log, Operation, Row, judge
 
 
 class Made:
@@ -159,6 +159,19 @@ def test_a_refused_request_that_happens_later_is_caught():
     made.accept("bob", RELEASE, "x", 80, 90, made.rows[-1].token)
     made.row(PREEMPT, "x", "bob", handle=refused.handle)
     made.is_caught("an answer is final", "it was told no")
+
+
+def test_a_cancelled_request_that_happens_or_had_happened_is_caught():
+    made = one_life()
+    refused = made.operations[1]
+    made.row(CANCEL, "x", "bob", handle=refused.handle)
+    made.is_true()
+    made.accept("bob", RELEASE, "x", 80, 90, 4)
+    made.row(PREEMPT, "x", "bob", handle=refused.handle)
+    made.is_caught("once", "at 5 and at 7")
+    made = one_life()
+    made.row(CANCEL, "x", "alice", handle=made.operations[0].handle)
+    made.is_caught("once", "at 2 and at 5")
 
 
 def test_a_release_by_another_than_the_owner_is_caught():
