@@ -23,11 +23,12 @@ COUNTS = (
 STEPS = [
     # README's two command lines, its tests among them, on a fresh minimal Debian.
     ("newcomer", ["make", "newcomer"]),
-    ("Debian 13", ["env", "SUITE=trixie", "make", "newcomer"]),
+    ("Debian 13", ["env", "SUITE=trixie", "NEMESIS_SECONDS=60", "make", "newcomer"]),
     ("clang", ["make", JOBS, "BUILD=build/clang", "CC=clang", "all"]),
     ("clang tests", ["make", "BUILD=build/clang", "CC=clang", "check"]),
     ("simulator", ["make", JOBS, "sim", "SEEDS=10000"]),
     ("sanitizers", ["make", "sanitize"]),
+    ("failover", ["make", JOBS, "all", "failover"]),
     ("bench", ["make", JOBS, "all", "bench", "BENCH_SECONDS=3"]),
     ("hosts", ["make", "system"]),
 ]

@@ -135,18 +135,28 @@ static void make_host(unsigned number, const char *node)
         (void)printf("%u %d\n", number, name);
 }
 
-/* In a chroot /dev may lack it. */
+/* In a chroot /dev may lack it; /tmp may be a file system that takes no devices. */
+static const char *find_node(char made[])
+{
+        int fd;
+
+        if (access("/dev/net/tun", R_OK | W_OK) == 0)
+                return "/dev/net/tun";
+        fd = mkstemp(made);
+        if (fd < 0)
+                fail(made);
+        (void)close(fd);
+        (void)unlink(made);
+        if (mknod(made, S_IFCHR | 0600, makedev(10, 200)) < 0)
+                fail("a device node for TUN");
+        return made;
+}
+
 static void make_hosts(char *const *numbers)
 {
-        char node[] = "/tmp/dlock-network-XXXXXX";
-        int fd = mkstemp(node);
+        char made[] = "/tmp/dlock-network-XXXXXX";
+        const char *node = find_node(made);
 
-        if (fd < 0)
-                fail(node);
-        (void)close(fd);
-        (void)unlink(node);
-        if (mknod(node, S_IFCHR | 0600, makedev(10, 200)) < 0)
-                fail("a device node for TUN");
         for (; *numbers; numbers++) {
                 unsigned long number = strtoul(*numbers, NULL, 10);
 
@@ -154,7 +164,8 @@ static void make_hosts(char *const *numbers)
                         fail(*numbers);
                 make_host((unsigned)number, node);
         }
-        (void)unlink(node);
+        if (node == made)
+                (void)unlink(made);
 }
 
 /* --- packets on their way --- */
