@@ -115,6 +115,13 @@ struct sim_node *node_leader(struct sim *sim)
         return leader;
 }
 
+bool node_puts_off_return(const struct sim_node *node)
+{
+        const struct raft *raft = replica_raft(node->replica);
+
+        return raft->return_after_ms > raft->now;
+}
+
 /* How far it has brought the others, and what keeps it from more. */
 static void tell_progress(struct sim *sim, const struct raft *raft)
 {

@@ -213,7 +213,7 @@ static const char *what_is_wrong(struct sim *sim)
                         return "a client has no answer";
         if (wrong)
                 return wrong;
-        if (node_leader(sim)->number != 0)
+        if (node_leader(sim)->number != 0 && !node_puts_off_return(node_leader(sim)))
                 return "the preferred leader does not lead";
         configuration = raft_configuration(replica_raft(node_leader(sim)->replica));
         if (configuration->count != sim->node_count)

@@ -254,6 +254,8 @@ void node_want_turn(struct sim *sim, struct sim_node *node);
 void node_turn(struct sim *sim, struct sim_node *node);
 void node_tick(struct sim *sim, struct sim_node *node);
 struct sim_node *node_leader(struct sim *sim);
+/* The preferred leader came and went: leadership does not go back to it for a while. */
+bool node_puts_off_return(const struct sim_node *node);
 /* Into the timeline. */
 void node_tell_all(struct sim *sim);
 
