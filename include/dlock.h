@@ -162,7 +162,8 @@ int dlock_set_client(struct dlock *dlock, const char *client);
 const char *dlock_get_client(const struct dlock *dlock);
 
 /* Patience of each request from submit to answer; default DLOCK_TIMEOUT_DEFAULT, at most 1 hour.
- * A preempt or release is sent again, under the same request id, for at most one minute. */
+ * A preempt or release is sent again, under the same request id, for at most one minute. When one that was sent more than
+ * once is refused, the nodes are asked that no copy of it happens any more, before the refusal is told: else it is unknown. */
 int dlock_set_timeout(struct dlock *dlock, uint32_t timeout_ms);
 
 /* Why the last call that returned a negative value did so, as one line for people; "" when none did. */

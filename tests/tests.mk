@@ -10,6 +10,7 @@ ROOMS_wire := wire base
 ROOMS_config := config base
 ROOMS_client := libdlock config wire base
 ROOMS_failover := libdlock config wire base
+ROOMS_cancel := libdlock config wire base
 ROOMS_identity := libdlock config wire base
 ROOMS_hostile := libdlock config wire base
 ROOMS_peer := peer raft base
@@ -21,6 +22,7 @@ $(foreach test,$(filter-out store,$(STORE_TESTS)),$(eval ROOMS_$(test) := $(ROOM
 LIBS_config := $(INIH_LIBS)
 LIBS_client := $(SYSTEMD_LIBS) $(INIH_LIBS)
 LIBS_failover := $(SYSTEMD_LIBS) $(INIH_LIBS)
+LIBS_cancel := $(SYSTEMD_LIBS) $(INIH_LIBS)
 LIBS_identity := $(SYSTEMD_LIBS) $(INIH_LIBS)
 LIBS_hostile := $(SYSTEMD_LIBS) $(INIH_LIBS)
 

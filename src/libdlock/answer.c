@@ -41,6 +41,41 @@ static void finish(struct dlock *dlock, struct request *request, enum wire_outco
         request_finish(dlock, request, outcome_of(outcome), "%s", outcome == WIRE_YES || outcome == WIRE_NO ? "" : reason);
 }
 
+static void keep_result(struct request *request, const struct wire_result *result)
+{
+        request->owner = result->owner;
+        request->answer.owner = request->owner.size ? request->owner.text : NULL;
+        request->answer.token = result->token;
+        request->answer.index = result->index;
+        request->answer.leader_age_ms = request_changes(request) ? -1 : result->leader_age_ms;
+}
+
+/* While another copy of it is on its way, a request that one leader refused may be accepted by the next. */
+static bool must_cancel(const struct request *request, enum wire_outcome outcome)
+{
+        return request_changes(request) && request->copies > 1 && (outcome == WIRE_NO || outcome == WIRE_REJECTED);
+}
+
+/* What became of a request that shall not happen: it will not, or it has happened before, or nobody knows. */
+static void take_cancelled(struct dlock *dlock, struct request *request, const struct wire_result *result)
+{
+        if (result->outcome == WIRE_YES && result->token == 0) {
+                finish(dlock, request, request->kept, request->kept_reason);
+                return;
+        }
+        if (result->outcome != WIRE_YES) {
+                (void)strcpy(request->server, dlock->link.server);
+                request_not_cancelled(dlock, request, *result->reason ? result->reason : "the node could not say that it will not");
+                return;
+        }
+        keep_result(request, result);
+        if (request->operation == DLOCK_OP_PREEMPT) {
+                request->owner = dlock->client;
+                request->answer.owner = request->owner.text;
+        }
+        finish(dlock, request, WIRE_YES, "");
+}
+
 static bool take_result(struct dlock *dlock, struct request *request, const struct wire_frame *frame)
 {
         struct wire_result result;
@@ -50,12 +85,15 @@ static bool take_result(struct dlock *dlock, struct request *request, const stru
         if (ask_another(dlock, request, result.outcome, result.reason))
                 return true;
         saw_index(dlock, result.outcome, result.index);
-        request->owner = result.owner;
-        request->answer.owner = request->owner.size ? request->owner.text : NULL;
-        request->answer.token = result.token;
-        request->answer.index = result.index;
-        request->answer.leader_age_ms = request_changes(request) ? -1 : result.leader_age_ms;
-        finish(dlock, request, result.outcome, result.reason);
+        if (request->cancelling) {
+                take_cancelled(dlock, request, &result);
+                return true;
+        }
+        keep_result(request, &result);
+        if (must_cancel(request, result.outcome))
+                request_cancel(dlock, request, result.outcome, result.reason);
+        else
+                finish(dlock, request, result.outcome, result.reason);
         return true;
 }
 

@@ -45,6 +45,12 @@ struct request {
         uint64_t deadline;
         uint64_t first_sent, last_sent;      /* 0: never */
         unsigned moves;                      /* servers that could not answer */
+        unsigned copies;                     /* that were sent: each may be decided while it is on its way */
+
+        /* It was refused, and asked that no copy of it happens any more: what is said when that is certain. */
+        bool cancelling;
+        enum wire_outcome kept;
+        char kept_reason[LIMIT_REASON_BYTES + 1];
 
         /* The answer, and what it points to. */
         struct dlock_answer answer;
@@ -132,6 +138,10 @@ bool identity_is_cluster(struct dlock *dlock, struct id128 id);
 /* request.c */
 void request_queue(struct dlock *dlock, struct request *request);
 void request_finish(struct dlock *dlock, struct request *request, enum dlock_outcome outcome, const char *format, ...) _printf_(4, 5);
+/* Goes out again, as the wish that it does not happen. The node's outcome and reason are kept until that is answered. */
+void request_cancel(struct dlock *dlock, struct request *request, enum wire_outcome kept, const char *reason);
+/* Its outcome is not known, since that wish was not granted. */
+void request_not_cancelled(struct dlock *dlock, struct request *request, const char *why);
 /* What was sent is queued again, before everything else. */
 void request_requeue_sent(struct dlock *dlock);
 /* Ends what has waited long enough. */

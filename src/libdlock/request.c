@@ -217,7 +217,7 @@ void request_send(struct dlock *dlock, struct request *request, uint64_t now)
 {
         const struct slot *slot = &dlock->slots[request->slot];
         struct wire_request frame = {
-                .type = wire_type_of(request->operation),
+                .type = request->cancelling ? WIRE_CANCEL : wire_type_of(request->operation),
                 .tag = request->id << SLOT_BITS | request->slot,
                 .deadline_ms = patience_for_node(dlock, request, now),
                 .min_index = dlock->min_index,
@@ -237,36 +237,51 @@ void request_send(struct dlock *dlock, struct request *request, uint64_t now)
         if (request->first_sent == 0)
                 request->first_sent = now;
         request->last_sent = now;
+        request->copies++;
         TAILQ_REMOVE(&dlock->queued, request, link);
         TAILQ_INSERT_TAIL(&dlock->sent, request, link);
         request->on_wire = true;
         dlock->sent_count++;
 }
 
+static void requeue(struct dlock *dlock, struct request *request)
+{
+        TAILQ_REMOVE(&dlock->sent, request, link);
+        TAILQ_INSERT_HEAD(&dlock->queued, request, link);
+        request->on_wire = false;
+        dlock->sent_count--;
+        if (request_changes(request))
+                dlock->next_deadline = MIN(dlock->next_deadline, request->first_sent + LIMIT_RESEND_MS);
+}
+
 void request_requeue_sent(struct dlock *dlock)
 {
         struct request *request;
 
-        while ((request = TAILQ_LAST(&dlock->sent, request_list))) {
-                TAILQ_REMOVE(&dlock->sent, request, link);
-                TAILQ_INSERT_HEAD(&dlock->queued, request, link);
-                request->on_wire = false;
-                dlock->sent_count--;
-                if (request_changes(request))
-                        dlock->next_deadline = MIN(dlock->next_deadline, request->first_sent + LIMIT_RESEND_MS);
-        }
+        while ((request = TAILQ_LAST(&dlock->sent, request_list)))
+                requeue(dlock, request);
+}
+
+void request_cancel(struct dlock *dlock, struct request *request, enum wire_outcome kept, const char *reason)
+{
+        request->cancelling = true;
+        request->kept = kept;
+        (void)snprintf(request->kept_reason, sizeof(request->kept_reason), "%s", reason);
+        request->moves = 0;
+        requeue(dlock, request);
 }
 
 /* --- the end --- */
 
-/* A handle that was granted something is known to the nodes; one whose last outcome is not known is not used again. */
+/* A handle that was granted something, or whose request was called off, is known to the nodes; one whose last outcome is not
+ * known is not used again. */
 static void settle_request_id(struct dlock *dlock, const struct request *request, enum dlock_outcome outcome)
 {
         struct slot *slot = &dlock->slots[request->slot];
 
         if (!request_changes(request))
                 return;
-        if (outcome == DLOCK_YES)
+        if (outcome == DLOCK_YES || (request->cancelling && outcome != DLOCK_UNKNOWN))
                 slot->accepted = request->first_sent;
         else if (outcome != DLOCK_NO)
                 slot->accepted = 0;
@@ -298,20 +313,33 @@ void request_finish(struct dlock *dlock, struct request *request, enum dlock_out
                 dlock->next_deadline = UINT64_MAX;
 }
 
+void request_not_cancelled(struct dlock *dlock, struct request *request, const char *why)
+{
+        request->answer.owner = NULL;
+        request->answer.token = request->answer.index = 0;
+        request_finish(dlock, request, DLOCK_UNKNOWN, "it was refused, but had been sent more than once, and a copy of it may happen still: %s", why);
+}
+
 static void finish_without_answer(struct dlock *dlock, struct request *request)
 {
         bool trying = dlock->link.state == LINK_CONNECTING || dlock->link.state == LINK_GREETING, changes = request_changes(request);
         const char *separator = trying && *dlock->why ? "; " : "", *server = dlock->link.server;
         const char *problem = trying ? ": no answer in time" : *dlock->why ? "" : *server ? ": there was no time to ask" : "there was no time to ask";
+        char why[2 * ERROR_BYTES];
 
-        request->answer.leader_age_ms = -1;
         if (request->on_wire)
-                request_finish(dlock, request, DLOCK_UNKNOWN, "no answer from %s in time%s", server, changes ? ": it may have happened or not" : "");
-        else if (request->first_sent == 0 || !changes)
-                request_finish(dlock, request, DLOCK_UNREACHABLE, "no server could be reached: %s%s%s%s", dlock->why, separator, server, problem);
+                (void)snprintf(why, sizeof(why), "no answer from %s in time", server);
         else
-                request_finish(dlock, request, DLOCK_UNKNOWN, "it may have happened or not, and nobody could tell: %s%s%s%s", dlock->why, separator,
-                               server, problem);
+                (void)snprintf(why, sizeof(why), "%s%s%s%s", dlock->why, separator, server, problem);
+        request->answer.leader_age_ms = -1;
+        if (request->cancelling)
+                request_not_cancelled(dlock, request, why);
+        else if (request->on_wire)
+                request_finish(dlock, request, DLOCK_UNKNOWN, "%s%s", why, changes ? ": it may have happened or not" : "");
+        else if (request->first_sent == 0 || !changes)
+                request_finish(dlock, request, DLOCK_UNREACHABLE, "no server could be reached: %s", why);
+        else
+                request_finish(dlock, request, DLOCK_UNKNOWN, "it may have happened or not, and nobody could tell: %s", why);
 }
 
 /* When the request ends without an answer: at the end of its patience, or when it could be sent again no more. */

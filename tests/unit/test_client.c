@@ -302,8 +302,8 @@ START_TEST(half_an_answer_is_none)
         again = node_wait_request(0);
         ck_assert(id128_equal(first.handle, again.handle));
         ck_assert_uint_eq(again.seq, 1);
-        node_answer(0, &again, WIRE_NO, 4);
-        ck_assert_int_eq(wait_answer().outcome, DLOCK_NO);
+        node_answer(0, &again, WIRE_YES, 4);
+        ck_assert_int_eq(wait_answer().outcome, DLOCK_YES);
 }
 END_TEST
 
