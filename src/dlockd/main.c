@@ -28,6 +28,7 @@ static const char usage[] =
         "      --check-config    check the settings, print those in force, and exit\n"
         "      --restore=FILE    make a new cluster of a backup, in an empty state directory, and exit\n"
         "      --recover         make a new cluster of this node's database, when the others are gone for good, and exit\n"
+        "      --tokens-above=N  with --restore: a cluster made of the same backup before gave tokens up to N\n"
         "      --accept-loss     with --restore or --recover: do it; without this they tell what would be done and lost\n"
         "  -h, --help            show this and exit\n"
         "      --version         show the version and exit\n"
@@ -43,6 +44,7 @@ struct arguments {
         bool check_only;
         const char *restore;                 /* the backup */
         bool recover, accept_loss;
+        uint64_t tokens_above;
 };
 
 static int misused(const char *what)
@@ -71,12 +73,13 @@ static int read_operands(int argc, char **argv, struct arguments *arguments)
 
 static int read_arguments(int argc, char **argv, struct arguments *arguments)
 {
-        enum { CHECK_CONFIG = 256, RESTORE, RECOVER, ACCEPT_LOSS, VERSION };
+        enum { CHECK_CONFIG = 256, RESTORE, RECOVER, TOKENS_ABOVE, ACCEPT_LOSS, VERSION };
         static const struct option options[] = {
                 { "config-dir", required_argument, NULL, 'c' },
                 { "check-config", no_argument, NULL, CHECK_CONFIG },
                 { "restore", required_argument, NULL, RESTORE },
                 { "recover", no_argument, NULL, RECOVER },
+                { "tokens-above", required_argument, NULL, TOKENS_ABOVE },
                 { "accept-loss", no_argument, NULL, ACCEPT_LOSS },
                 { "help", no_argument, NULL, 'h' },
                 { "version", no_argument, NULL, VERSION },
@@ -99,6 +102,10 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
                 case RECOVER:
                         arguments->recover = true;
                         break;
+                case TOKENS_ABOVE:
+                        if (!parse_u64(optarg, &arguments->tokens_above))
+                                return misused("--tokens-above wants a token, a number");
+                        break;
                 case ACCEPT_LOSS:
                         arguments->accept_loss = true;
                         break;
@@ -113,6 +120,8 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
                 }
         if (arguments->check_only + arguments->recover + (arguments->restore != NULL) > 1)
                 return misused("--check-config, --restore and --recover are one at a time");
+        if (arguments->tokens_above != 0 && !arguments->restore)
+                return misused("--tokens-above is for --restore");
         if (arguments->accept_loss && !arguments->recover && !arguments->restore)
                 return misused("--accept-loss is for --restore and --recover");
         return read_operands(argc - optind, argv + optind, arguments);
@@ -214,7 +223,8 @@ int main(int argc, char **argv)
                 return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
         }
         if (arguments.restore || arguments.recover)
-                return rescue_run(&(struct rescue){ .config = &config, .backup = arguments.restore, .accept_loss = arguments.accept_loss });
+                return rescue_run(&(struct rescue){ .config = &config, .backup = arguments.restore, .tokens_above = arguments.tokens_above,
+                                                    .accept_loss = arguments.accept_loss });
         diag_set_level((enum diag_level)config.log_level);
         take_all_descriptors();
         r = open_sockets(&config, &clients, &peers) < 0 ? EXIT_FAILURE : daemon_run(&config, arguments.directory, &clients, &peers);

@@ -177,10 +177,10 @@ static void make_configuration(struct work *work)
 /* The state is that of the whole log; index and configuration are those of another cluster. */
 static int prepare(struct work *work)
 {
-        uint64_t last = work->content.log_last;
+        uint64_t last = MAX(work->content.log_last, work->rescue->tokens_above);
 
         if (last > LIMIT_TOKEN - 2 * RAISE)
-                return fail("entry %" PRIu64 " is the last: tokens above it by 2^40 would not leave room below 2^53", last);
+                return fail("tokens of up to %" PRIu64 " were given: new ones above it by 2^40 would not leave room below 2^53", last);
         replica_apply_log(work->replica);
         work->base = *replica_effects(work->replica)->base;
         work->identity = (struct store_identity){ .cluster = id128_random(), .incarnation = id128_random(), .node = 1 };
@@ -207,6 +207,8 @@ static void tell_what(const struct work *work)
                      "          and it may be granted to another: stop or fence such work first.\n");
         (void)printf("Makes:    a new cluster in %s with node '%s' alone. Its tokens begin above %" PRIu64 ".\n", config->directory, config->name,
                      work->base.index);
+        if (work->rescue->backup)
+                (void)printf("          If a cluster was made of this backup before: with --tokens-above=N, N the highest token that one gave.\n");
 }
 
 static int refuse_to_go_on(const struct work *work)

@@ -1,5 +1,6 @@
 """Backups of running nodes, new clusters made of them, and survivors that go on alone."""
 import collections
+import itertools
 import os
 import pathlib
 import re
@@ -12,13 +13,15 @@ import time
 from contextlib import closing
 
 import wire
-from nodes import BUILD, DLOCKD, Cluster, wait_until
+from nodes import BUILD, DLOCKD, PATIENCE, Cluster, wait_until
 from test_disk import write_entries
 from test_load import finish, run_load
 from test_tool import tool
 
 RAISE = 1 << 40
 LAST_CALL = BUILD / "tests/last_call.so"
+# Where everything is slow, not at every moment.
+STRIDE = 1 if PATIENCE <= 30 else 9
 
 
 def dlockd(node, *arguments, **options):
@@ -191,6 +194,24 @@ def test_a_restored_cluster_grows_again_and_may_be_backed_up_and_restored_again(
         assert set(held_by(cluster.leader)) == {"a", "b", "c", "d"}
 
 
+def test_the_same_backup_restored_again_goes_on_above_the_tokens_of_the_first_time():
+    with Cluster(followers=0) as cluster:
+        leader = cluster.leader
+        take_locks(leader, "a")
+        file = backup(cluster, "backup")
+        highest = 0
+        for more in ([], [f"--tokens-above={RAISE * 3}"]):
+            leader.kill()
+            empty(leader)
+            assert restore(leader, file, *more, "--accept-loss")[0] == 0
+            leader.start()
+            wait_until(leader.is_ready, "it leads")
+            token = take_locks(leader, "b")["b"]
+            assert token > highest + RAISE // 2
+            highest = token
+        assert highest > 4 * RAISE
+
+
 def test_restore_wants_a_flag_a_backup_and_an_empty_directory_of_a_stopped_node_and_changes_nothing_otherwise():
     with Cluster(followers=0) as cluster:
         leader = cluster.leader
@@ -210,7 +231,7 @@ def test_restore_wants_a_flag_a_backup_and_an_empty_directory_of_a_stopped_node_
         assert_said(restore(leader, own, "--accept-loss"), 1, str(own), "dlockctl backup")
         assert_said(restore(leader, cluster.directory / "nothing", "--accept-loss"), 1, "nothing", "No such file")
         assert_said(restore(leader, DLOCKD, "--accept-loss"), 1, "not an SQLite database")
-        for wrong in (["--restore", str(file), "--recover"], ["--accept-loss"]):
+        for wrong in (["--restore", str(file), "--recover"], ["--accept-loss"], ["--tokens-above=5"], ["--restore", str(file), "--tokens-above=high"]):
             assert dlockd(leader, *wrong)[0] == 2
         assert picture(leader.data) == {}
         with closing(sqlite3.connect(file)) as database:
@@ -311,14 +332,12 @@ def test_there_is_nothing_to_recover_without_a_database_or_for_the_only_voter():
 
 
 def last_call(number):
-    return {"env": {**os.environ, "LD_PRELOAD": str(LAST_CALL), "LAST_CALL": str(number)}}
+    return {"env": {**os.environ, "LD_PRELOAD": str(LAST_CALL), "LAST_CALL": str(number), "ASAN_OPTIONS": "verify_asan_link_order=0"}}
 
 
 def ends_at_every_call(attempt, check):
     """attempt(options) is killed at its first change of a file, then at its second ... until it is not killed any more."""
-    number = 0
-    while True:
-        number += 1
+    for number in itertools.count(1, STRIDE):
         done = attempt(last_call(number))
         check(done[0] == 0)
         if done[0] == 0:
@@ -358,7 +377,7 @@ def test_a_kill_at_any_moment_of_a_recover_leaves_the_old_state_or_the_new():
             assert any("before-recover" in file.name for file in follower.data.iterdir())
 
         calls = ends_at_every_call(attempt, check)
-        assert calls > 10 and seen[True] > 5 and seen[False] > 1, (calls, seen)
+        assert calls > 40 and seen[True] > 2 and seen[False] > 1, (calls, seen)
         follower.start()
         wait_until(follower.is_ready, "it leads\n" + follower.log()[-2000:])
         assert set(held_by(follower)) == {"a", "b"}
@@ -387,7 +406,7 @@ def test_a_kill_at_any_moment_of_a_restore_leaves_no_database_or_the_whole():
             assert leader.sql("SELECT application_id FROM pragma_application_id") == [(0x644C636B,)]
 
         calls = ends_at_every_call(attempt, check)
-        assert calls > 10 and seen[False] > 5 and seen[True] > 0, (calls, seen)
+        assert calls > 40 and seen[False] > 2 and seen[True] > 0, (calls, seen)
         leader.start()
         wait_until(leader.is_ready, "it leads\n" + leader.log()[-2000:])
         assert set(held_by(leader)) == {"a", "b"}
@@ -508,6 +527,32 @@ def test_slow_takers_of_backups_neither_grow_the_wal_nor_are_more_than_two():
         wait_until(lambda: not [link for link in (pathlib.Path("/proc") / str(leader.process.pid) / "fd").iterdir()
                                 if link.is_symlink() and "backup" in os.readlink(link)], "the files are gone")
         leader.stop()
+
+
+def test_a_disk_that_a_backup_would_fill_refuses_it_and_the_node_goes_on():
+    assert os.geteuid() == 0, "run as root: it mounts a small file system"
+    with Cluster(followers=0) as cluster:
+        leader = cluster.leader
+        leader.stop()
+        keep = cluster.directory / "kept"
+        shutil.copytree(leader.data, keep)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", leader.data], check=True)
+        try:
+            for path in keep.iterdir():
+                shutil.copy(path, leader.data)
+            leader.start()
+            wait_until(leader.is_ready, "it leads again")
+            file = cluster.directory / "backup"
+            status, out, error = tool(cluster, "backup", str(file), server=leader.address)
+            assert status == 2 and out == "" and "make room" in error and error.count("\n") == 1, (status, out, error)
+            assert not list(cluster.directory.glob("backup*"))
+            take_locks(leader, "a")
+            subprocess.run(["mount", "-o", "remount,size=100m", leader.data], check=True)
+            assert tool(cluster, "backup", str(file), server=leader.address)[0] == 0
+            leader.stop()
+        finally:
+            leader.kill()
+            subprocess.run(["umount", leader.data], check=True)
 
 
 def test_a_backup_of_a_large_database_delays_nobody_and_is_whole():
