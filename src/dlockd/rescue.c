@@ -82,7 +82,7 @@ static const char *unit_of(const struct config *config, char buffer[64])
 static const char *load_begin(void *context, const struct store_content *content)
 {
         const struct raft_start start = { .id = content->identity.node, .hard = content->hard, .base = content->base, .log_first = content->log_first };
-        const struct replica_settings settings = { .raft = { .election_timeout_ms = 1000, .heartbeat_ms = 100, .max_voters = 1, .seed = 1 },
+        const struct replica_settings settings = { .raft = { .election_timeout_ms = 1000, .heartbeat_ms = 100, .max_voters = 1, .seed = 1, .level = RAFT_FEATURE_LEVEL },
                                                    .cluster = content->identity.cluster };
         const char *wrong = daemon_what_is_wrong(content);
         struct work *work = context;
@@ -167,6 +167,7 @@ static void make_configuration(struct work *work)
         struct raft_configuration *configuration = raft_configuration_copy(NULL, 1);
 
         configuration->count = 1;
+        configuration->level = raft_configuration(replica_raft(work->replica))->level;
         configuration->members[0] = (struct raft_member){
                 .id = 1, .incarnation = work->identity.incarnation, .standing = RAFT_VOTER, .preferred = config->role == CONFIG_LEADER };
         memcpy(configuration->members[0].name, config->name, sizeof(configuration->members[0].name));
@@ -179,6 +180,9 @@ static int prepare(struct work *work)
 {
         uint64_t last = MAX(work->content.log_last, work->rescue->tokens_above);
 
+        if (raft_configuration(replica_raft(work->replica))->level > RAFT_FEATURE_LEVEL)
+                return fail("its cluster was at feature level %u, this dlockd knows levels up to %d: install the newer one",
+                            raft_configuration(replica_raft(work->replica))->level, RAFT_FEATURE_LEVEL);
         if (last > LIMIT_TOKEN - 2 * RAISE)
                 return fail("tokens of up to %" PRIu64 " were given: new ones above it by 2^40 would not leave room below 2^53", last);
         replica_apply_log(work->replica);

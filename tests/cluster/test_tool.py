@@ -87,7 +87,7 @@ def test_json_has_the_documented_keys():
         assert status["node"] == "follower-2" and status["role"] == "follower" and status["leader"] == "leader"
         assert status["term"] > 0 and status["applied"] <= status["commit"]
         documented = keys_in_the_manual()
-        for command in ("check other", "preempt other", "release other", "list", "history", "status", "whoami",
+        for command in (f"backup {cluster.directory}/backup", "check other", "preempt other", "release other", "list", "history", "status", "whoami",
                         "bench --clients 1 --seconds 1", "forget-cluster"):
             command = command.split()
             for line in tool(cluster, "--json", *command)[1].splitlines():
