@@ -283,12 +283,13 @@ static void decide(struct replica *replica, struct pending *pending)
         const struct refusal *refusal = cancels ? NULL : find_refusal(replica, &pending->request);
         struct lock_decision decision;
 
-        /* A client sends for so long, and a follower that got it at the end for as long again. */
-        if (refusal && !MUTATED(REFUSAL_FORGOTTEN) && replica->now - refusal->decided_ms <= 2 * LIMIT_RESEND_MS) {
+        lock_decide(replica->table, replica->overlay, &pending->request, &decision);
+        /* What happened under another leader since counts for more than what this one refused. A client sends for so long, and a follower
+         * that got it at the end for as long again. */
+        if (refusal && decision.verdict != LOCK_REPEATED && !MUTATED(REFUSAL_FORGOTTEN) && replica->now - refusal->decided_ms <= 2 * LIMIT_RESEND_MS) {
                 refuse_again(replica, pending, refusal);
                 return;
         }
-        lock_decide(replica->table, replica->overlay, &pending->request, &decision);
         switch (decision.verdict) {
         case LOCK_ACCEPTED:
                 append_change(replica, pending, &decision.change);

@@ -455,6 +455,32 @@ START_TEST(forward_to_an_earlier_leadership_is_not_taken)
 }
 END_TEST
 
+static void hand_over(uint64_t from, uint64_t to)
+{
+        ck_assert(raft_transfer(replica_raft(nodes[from].replica), to, true));
+        run(300);
+        ck_assert_int_eq(raft_role(replica_raft(nodes[to].replica)), RAFT_LEADER);
+}
+
+START_TEST(what_another_leader_granted_counts_for_more_than_an_old_refusal)
+{
+        ask(1, 6, LOCK_CHANGE_PREEMPT, 2, 1, "bob", "a");
+        ask(1, 7, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+        run(300);
+        ck_assert_int_eq(answer_of(1, 7)->outcome, REPLICA_HELD);   /* but the client is gone, and tries again elsewhere */
+        hand_over(1, 2);
+        ask(2, 8, LOCK_CHANGE_RELEASE, 2, 2, "bob", "a");
+        ask(3, 9, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+        run(300);
+        ck_assert_int_eq(answer_of(3, 9)->outcome, REPLICA_YES);
+        hand_over(2, 1);
+        ask(3, 10, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+        run(300);
+        ck_assert_int_eq(answer_of(3, 10)->outcome, REPLICA_YES);
+        ck_assert_uint_eq(answer_of(3, 10)->token, answer_of(3, 9)->token);
+}
+END_TEST
+
 START_TEST(request_that_was_cancelled_never_happens)
 {
         ask(2, 7, LOCK_CHANGE_CANCEL, 1, 1, "alice", "a");
@@ -756,6 +782,7 @@ static Suite *suite(void)
         tcase_add_test(c, follower_sends_a_joiner_to_the_leader);
         tcase_add_test(c, consistent_read_needs_a_leader_that_proves_itself);
         tcase_add_test(c, forward_to_an_earlier_leadership_is_not_taken);
+        tcase_add_test(c, what_another_leader_granted_counts_for_more_than_an_old_refusal);
         tcase_add_test(c, request_that_was_cancelled_never_happens);
         tcase_add_test(c, cancel_that_comes_too_late_says_so);
         tcase_add_test(c, refused_request_is_cancelled_although_its_refusal_is_remembered);
