@@ -30,6 +30,13 @@ int store_lock_directory(struct store *store, char error[512])
                                store->directory, strerrordesc_np(-r));
                 return r;
         }
+        if (access(store->directory, W_OK | X_OK) < 0) {
+                r = -errno;
+                (void)snprintf(error, 512, "%.300s cannot be written to: %s: %s", store->directory, strerrordesc_np(-r),
+                               r == -EROFS ? "if it is one that [node] directory names, \"systemctl daemon-reload\" opens it to the service"
+                                           : "make the user of this node its owner, or name another as [node] directory");
+                return r;
+        }
         if (flock(store->directory_fd, LOCK_EX | LOCK_NB) < 0) {
                 r = errno == EWOULDBLOCK ? -EBUSY : -errno;
                 (void)snprintf(error, 512, "%.300s is in use by another process%s%s: stop that one first", store->directory,
