@@ -56,6 +56,9 @@ is_made() { # FILE LISTEN...: it is the drop-in with these addresses only
         { echo ListenStream=; printf 'ListenStream=%s\n' "$@"; } > "$scratch/wanted"
         grep '^ListenStream=' "$file" | diff "$scratch/wanted" - && grep -qx 'FreeBind=yes' "$file"
 }
+may_write() { # FILE PATH: it is a drop-in that opens this path
+        grep -Fqx "ReadWritePaths=\"-$2\"" "$scratch/out/$1.d/50-dlock.conf"
+}
 nothing_is_made() { [ -z "$(made)" ]; }
 one_line_is_said() { [ "$(wc -l < "$scratch/words")" = 1 ] && grep -q "$1" "$scratch/words"; }
 
@@ -72,6 +75,13 @@ check "the followers' peers move, all of them" is_made dlock-follower-peer@.sock
 check "a follower without clients has a socket that never starts" grep -qx 'ConditionPathExists=!/' "$scratch/out/dlock-follower@3.socket.d/50-dlock.conf"
 check "nothing else is made" [ "$(made | wc -l)" = 4 ]
 rm "$scratch/etc/follower.ini" "$scratch/etc/follower-3.ini"
+printf '[node]\ndirectory = /srv/a "b" c\n' > "$scratch/etc/leader.ini"
+printf '[node]\ndirectory = /srv/%%i\n' > "$scratch/etc/follower.ini"
+check "directories are read" generate
+check "the leader may write to its directory" may_write dlock-leader.service '/srv/a \"b\" c'
+check "the followers may write to theirs" may_write dlock-follower@.service '/srv/%i'
+check "no other unit is touched" [ "$(made | wc -l)" = 2 ]
+rm "$scratch/etc/follower.ini"
 printf '[listen]\nclients = nonsense\n' > "$scratch/etc/leader.ini"
 check "a bad file is no failed boot" generate
 check "a bad file makes nothing" nothing_is_made

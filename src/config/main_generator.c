@@ -1,5 +1,6 @@
 /* dlock-generator - a systemd.generator(7): where an ini file names other
- * addresses than the socket units, it writes drop-ins that name the same.
+ * addresses than the socket units, it writes drop-ins that name the same; where
+ * it names another directory, one that lets the service write there.
  *
  * It writes nowhere but below the first directory it is given. A file that
  * dlockd would refuse gives no drop-in and one line in the log, and never an
@@ -15,18 +16,20 @@
 #include "base/cleanup.h"
 #include "config/settings.h"
 
-/* One socket unit, or the template or an instance of one. */
+/* One unit, or the template or an instance of one. */
 struct unit {
-        const char *key;                     /* in [listen] */
-        const char *name;                    /* the unit's, before the instance and ".socket" */
+        const char *section, *key;
+        const char *name, *suffix;           /* the unit's, before and after the instance */
         enum config_role role;
 };
 
 static const struct unit units[] = {
-        { "clients", "dlock-leader", CONFIG_LEADER },
-        { "peers", "dlock-leader-peer", CONFIG_LEADER },
-        { "clients", "dlock-follower@", CONFIG_FOLLOWER },
-        { "peers", "dlock-follower-peer@", CONFIG_FOLLOWER },
+        { "listen", "clients", "dlock-leader", ".socket", CONFIG_LEADER },
+        { "listen", "peers", "dlock-leader-peer", ".socket", CONFIG_LEADER },
+        { "node", "directory", "dlock-leader", ".service", CONFIG_LEADER },
+        { "listen", "clients", "dlock-follower@", ".socket", CONFIG_FOLLOWER },
+        { "listen", "peers", "dlock-follower-peer@", ".socket", CONFIG_FOLLOWER },
+        { "node", "directory", "dlock-follower@", ".service", CONFIG_FOLLOWER },
 };
 
 /* systemd gives a generator no journal yet, but the kernel's log; without systemd there is stderr. */
@@ -80,12 +83,46 @@ static void listen_take(struct listen *listen, const struct config *config, cons
                 listen_add_item(listen, config, key, item);
 }
 
+/* What a drop-in says, all of it. */
+struct text {
+        char bytes[2 * CONFIG_VALUE_BYTES];
+};
+
+/* A socket unit must listen somewhere: one that shall not is kept from starting. */
+static void text_of_addresses(struct text *text, const struct config *config, const struct config_key *key, const char *value)
+{
+        struct listen listen;
+
+        listen_take(&listen, config, key, value);
+        if (listen.used == 0)
+                (void)snprintf(text->bytes, sizeof(text->bytes), "[Unit]\nConditionPathExists=!/\n");
+        else
+                (void)snprintf(text->bytes, sizeof(text->bytes), "[Socket]\nListenStream=\n%sFreeBind=yes\n", listen.lines);
+}
+
+/* The unit protects all of the system. Not there yet is no reason to keep the service from saying so itself. */
+static void text_of_directory(struct text *text, const char *value)
+{
+        char *end = stpcpy(text->bytes, "[Service]\nReadWritePaths=\"-");
+
+        if (strcmp(value, "auto") == 0) {
+                text->bytes[0] = '\0';
+                return;
+        }
+        for (const char *cursor = value; *cursor; cursor++) {
+                if (*cursor == '"' || *cursor == '\\')
+                        *end++ = '\\';
+                *end++ = *cursor;
+        }
+        (void)strcpy(end, "\"\n");
+}
+
 /* --- writing it -------------------------------------------------------------- */
 
 #define DROP_IN "50-dlock.conf"
 
 /* Below directory, which exists; makes UNIT.d/50-dlock.conf. */
-static void write_drop_in(const char *directory, const char *unit, const char *source, const struct listen *listen)
+static void write_drop_in(const char *directory, const char *unit, const char *source, const struct text *text)
 {
         char path[CONFIG_PATH_BYTES];
         _cleanup_fclose_ FILE *file = NULL;
@@ -104,12 +141,7 @@ static void write_drop_in(const char *directory, const char *unit, const char *s
                 say("cannot write %s: %s", path, strerror(errno));
                 return;
         }
-        (void)fprintf(file, "# Made by dlock-generator from %s.\n", source);
-        /* A socket unit must listen somewhere: one that shall not is kept from starting. */
-        if (listen->used == 0)
-                (void)fputs("[Unit]\nConditionPathExists=!/\n", file);
-        else
-                (void)fprintf(file, "[Socket]\nListenStream=\n%sFreeBind=yes\n", listen->lines);
+        (void)fprintf(file, "# Made by dlock-generator from %s.\n%s", source, text->bytes);
         if (fflush(file) != 0 || ferror(file))
                 say("cannot write %s: %s", path, strerror(errno));
 }
@@ -125,10 +157,10 @@ static bool is_of_instance(const char *path)
 static void make_units(const char *directory, const struct config_settings *settings, const struct config *config, bool instance_only)
 {
         for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
-                const struct config_key *key = config_key_find(config->role, "listen", units[i].key);
+                const struct config_key *key = config_key_find(config->role, units[i].section, units[i].key);
                 const struct config_setting *setting = &settings->items[key - config_keys];
                 char unit[128], number[16] = "";
-                struct listen listen;
+                static struct text text;
 
                 if (units[i].role != config->role || setting->line == 0 || (instance_only && !is_of_instance(settings->paths[setting->file])))
                         continue;
@@ -136,9 +168,12 @@ static void make_units(const char *directory, const struct config_settings *sett
                         continue;
                 if (instance_only)
                         (void)snprintf(number, sizeof(number), "%u", config->instance);
-                (void)snprintf(unit, sizeof(unit), "%s%s.socket", units[i].name, number);
-                listen_take(&listen, config, key, setting->text);
-                write_drop_in(directory, unit, settings->paths[setting->file], &listen);
+                (void)snprintf(unit, sizeof(unit), "%s%s%s", units[i].name, number, units[i].suffix);
+                if (strcmp(units[i].section, "listen") == 0)
+                        text_of_addresses(&text, config, key, setting->text);
+                else
+                        text_of_directory(&text, setting->text);
+                write_drop_in(directory, unit, settings->paths[setting->file], &text);
         }
 }
 
@@ -149,7 +184,7 @@ static void make_role(const char *directory, const char *config_directory, enum 
         char error[512];
 
         if (config_settings_load(config_directory, role, instance, shared_only, &settings, &config, error) < 0)
-                say("%s; its socket units stay as they are shipped", error);
+                say("%s; its units stay as they are shipped", error);
         else
                 make_units(directory, &settings, &config, role == CONFIG_FOLLOWER && !shared_only);
 }
