@@ -22,6 +22,8 @@
 #define STOP_MS 2000
 /* Changes named in the journal per second; the log itself has them all. */
 #define JOURNAL_PER_SECOND 50
+/* A node that was up for as long is well: the failures before are past. */
+#define WELL_MS 60000
 
 void daemon_want_turn(struct daemon *daemon)
 {
@@ -194,6 +196,10 @@ static void on_timer(void *context, uint32_t events)
         peer_hub_tick(daemon->hub, daemon->now);
         daemon_members_tick(daemon);
         daemon_storage_tick(daemon);
+        if (daemon->well_at != 0 && daemon->now >= daemon->well_at) {
+                daemon->well_at = 0;
+                failure_forget();
+        }
         if (daemon->now >= daemon->status_next) {
                 daemon->status_next = daemon->now + 1000;
                 tell_status(daemon);
@@ -244,7 +250,7 @@ static void reload(struct daemon *daemon)
 
                 (void)snprintf(unit, sizeof(unit), daemon->config.role == CONFIG_LEADER ? "dlock-leader" : "dlock-follower@%u", daemon->config.instance);
                 (void)snprintf(peer, sizeof(peer), daemon->config.role == CONFIG_LEADER ? "dlock-leader-peer" : "dlock-follower-peer@%u", daemon->config.instance);
-                diag_warning("reloaded, but for %s, which a restart applies: \"systemctl restart %s\"; for addresses \"systemctl daemon-reload\","
+                diag_warning("reloaded, but for %s, which a restart applies: \"systemctl restart %s\"; for addresses and the directory \"systemctl daemon-reload\","
                              " \"systemctl stop %s.service %s.socket %s.socket\" and \"systemctl start %s\"", names, unit, unit, unit, peer, unit);
         } else {
                 diag_info("reloaded the settings");
@@ -301,7 +307,8 @@ static int start(struct daemon *daemon, struct listen_sockets *clients, struct l
         daemon->named = replica_applied(daemon->replica);
         session_hold(daemon->sessions, daemon->join == JOIN_LISTENING);
         on_timer(daemon, 0);
-        failure_forget();
+        daemon->well_at = daemon->now + WELL_MS;
+        failure_over();
         notify_ready();
         return 0;
 }
@@ -339,5 +346,7 @@ int daemon_run(const struct config *config, const char *config_directory, struct
         else
                 r = loop_run(daemon.loop);
         release(&daemon);
+        if (r == -EINTR)
+                return EXIT_SUCCESS;         /* told to stop while it waited */
         return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -57,6 +57,7 @@ struct daemon {
 
         bool stopping, may_leave, failed;
         uint64_t stop_by, status_next;
+        uint64_t well_at;                            /* 0: it is */
         uint64_t named;                              /* changes up to here were named in the journal */
         uint64_t logged_term, logged_leader;
         uint64_t journal_second;

@@ -26,6 +26,7 @@ static const char usage[] =
         "\n"
         "  -c, --config-dir=DIR  read leader.ini, or follower.ini and follower-N.ini, from DIR (default /etc/dlock)\n"
         "      --check-config    check the settings, print those in force, and exit\n"
+        "  -q, --quiet           with --check-config: print what is wrong, and nothing else\n"
         "      --restore=FILE    make a new cluster of a backup, in an empty state directory, and exit\n"
         "      --recover         make a new cluster of this node's database, when the others are gone for good, and exit\n"
         "      --tokens-above=N  with --restore: a cluster made of the same backup before gave tokens up to N\n"
@@ -41,7 +42,7 @@ struct arguments {
         bool directory_given;
         enum config_role role;
         unsigned instance;
-        bool check_only;
+        bool check_only, quiet;
         const char *restore;                 /* the backup */
         bool recover, accept_loss;
         uint64_t tokens_above;
@@ -77,6 +78,7 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
         static const struct option options[] = {
                 { "config-dir", required_argument, NULL, 'c' },
                 { "check-config", no_argument, NULL, CHECK_CONFIG },
+                { "quiet", no_argument, NULL, 'q' },
                 { "restore", required_argument, NULL, RESTORE },
                 { "recover", no_argument, NULL, RECOVER },
                 { "tokens-above", required_argument, NULL, TOKENS_ABOVE },
@@ -87,7 +89,7 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
         };
         int option;
 
-        while ((option = getopt_long(argc, argv, "+c:h", options, NULL)) >= 0)
+        while ((option = getopt_long(argc, argv, "+c:qh", options, NULL)) >= 0)
                 switch (option) {
                 case 'c':
                         arguments->directory = optarg;
@@ -95,6 +97,9 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
                         break;
                 case CHECK_CONFIG:
                         arguments->check_only = true;
+                        break;
+                case 'q':
+                        arguments->quiet = true;
                         break;
                 case RESTORE:
                         arguments->restore = optarg;
@@ -120,6 +125,8 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
                 }
         if (arguments->check_only + arguments->recover + (arguments->restore != NULL) > 1)
                 return misused("--check-config, --restore and --recover are one at a time");
+        if (arguments->quiet && !arguments->check_only)
+                return misused("--quiet is for --check-config");
         if (arguments->tokens_above != 0 && !arguments->restore)
                 return misused("--tokens-above is for --restore");
         if (arguments->accept_loss && !arguments->recover && !arguments->restore)
@@ -129,6 +136,23 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
 
 /* --- sockets: from systemd by name, else bound here (DESIGN D12) --- */
 
+/* As the end of a sentence: what is wrong, and what would be right. */
+static const char *explain(int r)
+{
+        switch (-r) {
+        case ENOENT:
+                return "its directory does not exist: make it, or name another path";
+        case EADDRINUSE:
+                return "something listens there already, perhaps this very node: stop it, or name another address";
+        case EACCES:
+        case EROFS:
+                return getenv("NOTIFY_SOCKET") ? "this user may not make it, and the socket unit has not passed it: \"systemctl --failed\" names a socket unit that could not listen"
+                                               : "this user may not make it: name another path";
+        default:
+                return strerror(-r);
+        }
+}
+
 static int bind_one(const struct address *address, const char *key, struct listen_sockets *sockets)
 {
         char text[LIMIT_ADDRESS_BYTES + 16], line[LIMIT_ADDRESS_BYTES + 256];
@@ -136,8 +160,7 @@ static int bind_one(const struct address *address, const char *key, struct liste
 
         if (r >= 0)
                 return 0;
-        (void)snprintf(line, sizeof(line), "cannot listen on %s ([listen] %s): %s", address_format(address, text), key,
-                       r == -ENOENT ? "its directory does not exist: make it, or name another path" : r == -EADDRINUSE ? "something listens there already, perhaps this very node: stop it, or name another address" : strerror(-r));
+        (void)snprintf(line, sizeof(line), "cannot listen on %s ([listen] %s): %s", address_format(address, text), key, explain(r));
         failure_say(line);
         return r;
 }
@@ -153,12 +176,14 @@ static void compare(const struct listen_sockets *adopted, const struct address *
 
 static int open_sockets(const struct config *config, struct listen_sockets *clients, struct listen_sockets *peers)
 {
+        char line[256];
         int r = listen_adopt("clients", clients);
 
         if (r >= 0)
                 r = listen_adopt("peers", peers);
         if (r < 0) {
-                diag_error("a descriptor passed by the service manager is not a listening socket: %s", strerror(-r));
+                (void)snprintf(line, sizeof(line), "a descriptor passed by the service manager is not a listening socket: %s", strerror(-r));
+                failure_say(line);
                 return r;
         }
         for (size_t i = 0; i < config->clients.count; i++)
@@ -189,9 +214,58 @@ static void take_all_descriptors(void)
         (void)setrlimit(RLIMIT_NOFILE, &files);
 }
 
-static bool runs_node(const struct arguments *arguments)
+/* --- settings --- */
+
+static int load(const struct arguments *arguments, struct config *ret_config, char error[512])
 {
-        return !arguments->check_only && !arguments->recover && !arguments->restore;
+        if (access(arguments->directory, R_OK | X_OK) < 0 && (errno != ENOENT || arguments->directory_given)) {
+                (void)snprintf(error, 512, "%.300s cannot be read: %s: a directory with the ini files would be right", arguments->directory, strerror(errno));
+                return -EACCES;
+        }
+        return config_load(arguments->directory, arguments->role, arguments->instance, ret_config, error);
+}
+
+/* The exit status. */
+static int check(const struct arguments *arguments)
+{
+        struct config config;
+        char error[512];
+
+        if (load(arguments, &config, error) < 0) {
+                diag_error("%s", error);
+                return EXIT_USAGE;
+        }
+        if (!arguments->quiet)
+                config_print(&config, stdout);
+        return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* The exit status. */
+static int rescue(const struct arguments *arguments)
+{
+        struct config config;
+        char error[512];
+
+        if (load(arguments, &config, error) < 0) {
+                diag_error("%s", error);
+                return EXIT_USAGE;
+        }
+        return rescue_run(&(struct rescue){ .config = &config, .backup = arguments->restore, .tokens_above = arguments->tokens_above,
+                                            .accept_loss = arguments->accept_loss });
+}
+
+/* -1: go on; else the exit status. */
+static int load_or_wait(const struct arguments *arguments, struct config *ret_config)
+{
+        enum failure_next next = failure_pause();
+        char error[512];
+
+        while (next == FAILURE_TRY_AGAIN) {
+                if (load(arguments, ret_config, error) >= 0)
+                        return -1;
+                next = failure_try_again(error);
+        }
+        return next == FAILURE_STOPPED ? EXIT_SUCCESS : EXIT_USAGE;
 }
 
 int main(int argc, char **argv)
@@ -199,32 +273,20 @@ int main(int argc, char **argv)
         struct arguments arguments = { .directory = "/etc/dlock", .role = CONFIG_LEADER };
         struct listen_sockets clients = { 0 }, peers = { 0 };
         struct config config;
-        char error[512];
         int r = read_arguments(argc, argv, &arguments);
 
         if (r >= 0)
                 return r;
+        if (arguments.check_only)
+                return check(&arguments);
         notify_use_journal();
-        if (access(arguments.directory, R_OK | X_OK) < 0 && (errno != ENOENT || arguments.directory_given)) {
-                diag_error("%s cannot be read: %s: a directory with the ini files would be right", arguments.directory, strerror(errno));
-                return EXIT_USAGE;
-        }
         (void)signal(SIGPIPE, SIG_IGN);
         (void)signal(SIGXFSZ, SIG_IGN);      /* a file that may not grow is a failed write like any other */
-        while (config_load(arguments.directory, arguments.role, arguments.instance, &config, error) < 0) {
-                if (!runs_node(&arguments))
-                        (void)fprintf(stderr, "%s\n", error);
-                else if (failure_try_again(error))
-                        continue;
-                return EXIT_USAGE;
-        }
-        if (arguments.check_only) {
-                config_print(&config, stdout);
-                return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-        }
         if (arguments.restore || arguments.recover)
-                return rescue_run(&(struct rescue){ .config = &config, .backup = arguments.restore, .tokens_above = arguments.tokens_above,
-                                                    .accept_loss = arguments.accept_loss });
+                return rescue(&arguments);
+        r = load_or_wait(&arguments, &config);
+        if (r >= 0)
+                return r;
         diag_set_level((enum diag_level)config.log_level);
         take_all_descriptors();
         r = open_sockets(&config, &clients, &peers) < 0 ? EXIT_FAILURE : daemon_run(&config, arguments.directory, &clients, &peers);

@@ -130,6 +130,33 @@ static const char *load_begin(void *context, const struct store_content *content
         return wrong;
 }
 
+/* Then waiting for this one is in vain. */
+static bool settings_name_another_directory(const struct daemon *daemon)
+{
+        struct config loaded;
+        char error[512];
+
+        return config_load(daemon->config_directory, daemon->config.role, daemon->config.instance, &loaded, error) >= 0 &&
+               strcmp(loaded.directory, daemon->config.directory) != 0;
+}
+
+static int open_or_wait(struct daemon *daemon)
+{
+        enum failure_next next = failure_wait_for_room(daemon->config.directory);
+        char error[512];
+        int r = -EIO;
+
+        while (next == FAILURE_TRY_AGAIN) {
+                r = store_open(daemon->config.directory, daemon->config.name, daemon_describe, &daemon->store, error);
+                if (r >= 0)
+                        return 0;
+                next = failure_try_again(error);
+                if (next == FAILURE_TRY_AGAIN && settings_name_another_directory(daemon))
+                        return r;
+        }
+        return next == FAILURE_STOPPED ? -EINTR : r;
+}
+
 int daemon_open_store(struct daemon *daemon)
 {
         const struct store_loader loader = { .context = daemon, .begin = load_begin, .record = load_record, .entry = load_entry };
@@ -137,11 +164,9 @@ int daemon_open_store(struct daemon *daemon)
         char error[512];
         int r;
 
-        if (!failure_wait_for_room(daemon->config.directory))
-                return -EINTR;
-        while ((r = store_open(daemon->config.directory, daemon->config.name, daemon_describe, &daemon->store, error)) < 0)
-                if (!failure_try_again(error))
-                        return r;
+        r = open_or_wait(daemon);
+        if (r < 0)
+                return r;
         r = store_load(daemon->store, &loader, &content, error);
         if (r >= 0 && !replica_load_finish(daemon->replica)) {
                 (void)snprintf(error, sizeof(error), "%.200s/dlock.db: its state tables contradict each other: restore a backup, or move it away"

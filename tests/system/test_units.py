@@ -110,7 +110,7 @@ def test_a_reload_takes_a_good_file_and_keeps_the_old_settings_with_a_bad_one(la
     preempt(a, "said", client="owner")
     assert not a.journal("DLOCK_LOCK=unsaid") and a.journal("DLOCK_LOCK=said")
     set_ini(a, "leader.ini", diagnostics__level="loud")
-    a.run(["systemctl", "reload", LEADER], check=False)
+    assert not a.ok(["systemctl", "reload", LEADER])
     line = int(a.out("grep -n '^level = loud' /etc/dlock/leader.ini | cut -d: -f1"))
     complaint = wait_until(lambda: [text for text in a.messages(LEADER) if "/etc/dlock/leader.ini" in text], "the journal to say so")[0]
     assert f"{line}" in complaint and "loud" in complaint and "info" in complaint, complaint
@@ -128,6 +128,18 @@ def test_a_stopped_node_stays_stopped_until_a_client_wants_it(labs):
     # Just started, it answers from what it had; then it catches up.
     wait_until(lambda: owner(a, "meanwhile", server=AT[FOLLOWER_1]) == "owner", "the node that a client has started to catch up")
     assert a.is_active(FOLLOWER_1)
+
+
+def test_a_stopped_leader_stays_stopped_while_followers_are_asked(labs):
+    a = one_host(labs)
+    preempt(a, "lock", client="owner")
+    a.run(["systemctl", "stop", LEADER])
+    for server in (AT[FOLLOWER_1], AT[FOLLOWER_2]):
+        assert owner(a, "lock", server=server) == "owner"
+        ask(a, "preempt", "new", client="owner", server=server, timeout="4s")
+    assert a.unit(LEADER, "ActiveState") == "inactive" and a.is_active(*SOCKETS[LEADER])
+    a.run(["systemctl", "start", LEADER])
+    wait_for_voters(a, AT[LEADER], 3)
 
 
 def test_changes_are_in_the_journal_of_the_leader_by_field(labs):
