@@ -1,5 +1,7 @@
 """What installing, upgrading, removing and purging do to a host."""
-from dlock import (ALL_SOCKETS, AT, FOLLOWER_1, FOLLOWER_2, LEADER, NODES, PACKAGES, SOCKETS, UNREACHABLE, ask, busy_clients, install, one_host, owner, preempt, release,
+import time
+
+from dlock import (ALL_SOCKETS, AT, BUILD, FOLLOWER_1, FOLLOWER_2, LEADER, NODES, PACKAGES, SOCKETS, UNREACHABLE, ask, busy_clients, install, one_host, owner, preempt, release,
                    wait_for_voters)
 from lab import wait_until
 
@@ -7,7 +9,7 @@ from lab import wait_until
 FILES = (
     "find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /var/tmp -o -path /var/log -o -path /var/cache -o -path /run/systemd "
     "-o -path /run/log -o -path /run/dbus -o -path /run/user -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /root -o -path /var/lib/systemd \\) -prune -o -print; "
-    "ls /run /var/lib/dpkg/info /var/lib/systemd"
+    "ls /run /var/lib/dpkg/info /var/lib/systemd; find /var/lib/systemd -path '*deb-systemd-helper*'"
 )
 
 
@@ -55,7 +57,7 @@ def test_programs_find_their_libraries_and_pages(labs):
     install(a)
     assert a.out("dlockd --version").startswith("dlockd ") and a.ok("dlockctl --version")
     assert a.ok("dlockd --check-config leader") and a.ok("dlockd --check-config follower 1")
-    for page in ("man1/dlockctl.1", "man3/libdlock.3", "man5/dlock.ini.5", "man5/dlock-client.ini.5", "man8/dlockd.8"):
+    for page in ("man1/dlockctl.1", "man3/libdlock.3", "man5/dlock.ini.5", "man5/dlock-client.ini.5", "man8/dlockd.8", "man8/dlock-generator.8"):
         assert a.ok(f"test -s /usr/share/man/{page}.gz"), page
     assert a.ok("test -s /usr/share/bash-completion/completions/dlockctl && test -s /usr/include/dlock.h")
 
@@ -67,6 +69,11 @@ def test_an_upgrade_restarts_what_runs_and_nobody_is_refused(labs):
     token = preempt(a, "kept", client="owner")
     before = {unit: a.unit(unit, "MainPID") for unit in running}
     sockets = {unit: a.unit(unit, "ActiveEnterTimestampMonotonic") for node in running for unit in SOCKETS[node]}
+    # Where the administrator's policy forbids it nothing is touched.
+    a.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
+    install(a, "--reinstall")
+    assert before == {unit: a.unit(unit, "MainPID") for unit in running}
+    a.run("rm /usr/sbin/policy-rc.d")
     with busy_clients(a, [AT[unit] for unit in running], ["127.0.0.1:7401", "127.77.0.1:7401", "127.0.0.1:7402"]):
         install(a, "--reinstall")
         for unit in running:
@@ -77,6 +84,41 @@ def test_an_upgrade_restarts_what_runs_and_nobody_is_refused(labs):
     assert not a.ok(["systemctl", "is-active", "-q", FOLLOWER_2]) and set(installed_units(a).values()) == {"disabled"}
     assert owner(a, "kept") == "owner" and token
     release(a, "kept", client="owner")
+
+
+def test_an_upgrade_does_not_wait_for_the_repair_of_a_node(labs):
+    a = one_host(labs)
+    a.run(["systemctl", "enable", "-q", LEADER])
+    a.write("/etc/dlock/leader.ini", "[cluster]\nmax_voters = many\n")
+    assert not a.ok(["systemctl", "restart", LEADER])
+    wait_until(lambda: "waiting for the repair" in a.unit(LEADER, "StatusText"), "the leader to wait")
+    begin = time.monotonic()
+    install(a, "--reinstall -o Dpkg::Options::=--force-confold")
+    assert time.monotonic() - begin < 30
+    a.write("/etc/dlock/leader.ini", "")
+    wait_for_voters(a, AT[LEADER], 3)
+
+
+def test_debug_symbols_are_packages_of_their_own_and_fit(labs):
+    (a,) = labs.boot("a").hosts
+    install(a)
+    for package, file in (("dlock-server", "/usr/sbin/dlockd"), ("dlockctl", "/usr/bin/dlockctl"), ("libdlock0", "/usr/lib/*/libdlock.so.0")):
+        (symbols,) = (BUILD / "deb").glob(f"{package}-dbgsym_*.deb")
+        a.push(symbols, f"/var/tmp/{symbols.name}")
+        # The build id is the 20 bytes after the note's head.
+        build_id = a.out(f"python3 -c 'import sys; d = open(sys.argv[1], \"rb\").read(); i = d.index(b\"\\3\\0\\0\\0GNU\\0\") + 8; print(d[i:i + 20].hex())' {file}")
+        assert f"/usr/lib/debug/.build-id/{build_id[:2]}/{build_id[2:]}.debug" in a.out(f"dpkg -c /var/tmp/{symbols.name}"), (package, build_id)
+
+
+def test_purging_leaves_a_mount_point_empty(labs):
+    (a,) = labs.boot("a").hosts
+    a.run("mkdir -p /var/lib/dlock && mount -t tmpfs tmpfs /var/lib/dlock")
+    install(a)
+    a.run(["systemctl", "start", LEADER])
+    wait_for_voters(a, AT[LEADER], 1)
+    a.run("apt-get -q -y purge dlock-server")
+    assert a.ok("mountpoint -q /var/lib/dlock") and a.out("ls -A /var/lib/dlock") == ""
+    assert not a.ok("getent passwd dlock")
 
 
 def test_removing_stops_all_and_purging_leaves_nothing(labs):
