@@ -36,7 +36,7 @@ struct control {
         _Atomic uint64_t write_errno;        /* not 0: writes fail with it */
         _Atomic uint64_t lies;               /* not 0: syncs say yes and sync nothing */
         _Atomic uint64_t dies_in;            /* not 0: of so many writes, truncations and syncs the last is the process's end */
-        _Atomic uint64_t writes, syncs, failed; /* counted; failed: calls that this library made fail */
+        _Atomic uint64_t writes, syncs, ended; /* counted; ended: calls that this library made fail, or the process's end */
 };
 
 struct undo {
@@ -206,6 +206,7 @@ static bool dies_now(void)
 
 static void die(void)
 {
+        control->ended++;
         (void)raise(SIGKILL);
 }
 
@@ -223,7 +224,7 @@ static ssize_t write_at(struct undo *file, int fd, const void *data, size_t size
                 die();
         }
         if (control->write_errno) {
-                control->failed++;
+                control->ended++;
                 errno = (int)control->write_errno;
                 n = -1;
         } else {
@@ -250,7 +251,7 @@ static int sync_file(int (*next)(int), struct undo *file, int fd)
         while (control->stalled_until_ns > now_ns())
                 sleep_until(now_ns() + 5000000);
         if (control->sync_errno) {
-                control->failed++;
+                control->ended++;
                 errno = (int)control->sync_errno;
                 return -1;
         }

@@ -5,7 +5,7 @@ import random
 import struct
 import time
 
-FIELDS = ("stalled_until_ns", "sync_ns", "sync_errno", "write_errno", "lies", "dies_in", "writes", "syncs", "failed")
+FIELDS = ("stalled_until_ns", "sync_ns", "sync_errno", "write_errno", "lies", "dies_in", "writes", "syncs", "ended")
 HEADER, RECORD = struct.Struct("<QQ"), struct.Struct("<QQQQ")
 TRUNCATION = 2**64 - 1
 FILES = ("dlock.db", "dlock.db-wal")

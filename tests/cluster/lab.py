@@ -21,6 +21,7 @@ class Host(Node):
         super().__init__(lab.directory, name, join, settings, host=address(number))
         self.number = number
         self.down = False               # the test wants it so
+        self.excused = 0                # as many of its disk's faults as it has ended for
         self.files = threading.Lock()   # whoever reads or changes the database beside the daemon
         self.disk = Disk(DISK, lab.directory / f"{name}.disk", self.data)
         # Sanitizers want to be first, and are told not to mind.
@@ -31,9 +32,14 @@ class Host(Node):
         return self.process is not None and self.process.poll() is None
 
     def launch(self):
+        self.excused = self.disk.get("ended")
         with self.files:
             super().launch()
         self.down = False
+
+    def disk_ended_it(self):
+        """Its disk has told this life of it to end, be it at the last moment before the fault was over."""
+        return self.disk.get("ended") > self.excused
 
     def kill(self, number=signal.SIGKILL):
         self.down = True

@@ -107,6 +107,8 @@ class Nemesis:
 
     def look_for_the_dead(self):
         for node in self.lab.nodes:
+            if not node.down and not node.is_running() and node.disk_ended_it():
+                self.relaunch(node)()
             assert node.down or node.is_running(), f"{node.name} ended by itself, with {node.process.returncode}:\n{node.log()[-3000:]}"
 
     def start(self, step):
@@ -137,7 +139,10 @@ class Nemesis:
         return self.relaunch(node)
 
     def kill_of_all(self, step, dice):
+        """Those too that are down; and the faults of their disks end, so that they come back together."""
         ends = [self.kill(node, step, dice) for node in self.lab.nodes]
+        for node in self.lab.nodes:
+            node.disk.heal()
         return lambda: [end() for end in ends]
 
     def clean_restart(self, node, step, dice):
@@ -216,8 +221,7 @@ class Nemesis:
         return self.relaunch(node)
 
     def power_cut_of_all(self, step, dice):
-        for node in self.lab.nodes:
-            node.kill()
+        self.kill_of_all(step, dice)
         ends = [self.power_cut(node, step, dice) for node in self.lab.nodes]
         return lambda: [end() for end in ends]
 
@@ -231,29 +235,29 @@ class Nemesis:
 
     def failing_sync(self, node, step, dice):
         """The node must end: what it could not write it may not serve (promise 7)."""
-        process, failed = node.process, node.disk.get("failed")
+        process = node.process
         node.disk.set("sync_errno", dice.choice([errno.EIO, errno.ENOSPC]))
-        return self.ends_by_itself(node, process, dice, lambda: node.disk.get("failed") > failed)
+        return self.ends_by_itself(node, process, dice)
 
     def death_in_a_write(self, node, step, dice):
         process = node.process
         node.disk.set("dies_in", dice.randrange(1, 60))
-        return self.ends_by_itself(node, process, dice, lambda: False)
+        return self.ends_by_itself(node, process, dice)
 
     def death_while_starting(self, node, step, dice):
         """What it found in its files and has not synced is on no disk yet."""
         node.kill()
         node.disk.set("dies_in", dice.randrange(1, 12))
         node.launch()
-        return self.ends_by_itself(node, node.process, dice, lambda: False)
+        return self.ends_by_itself(node, node.process, dice)
 
-    def ends_by_itself(self, node, process, dice, must):
+    def ends_by_itself(self, node, process, dice):
         """And comes back, perhaps after a power cut. It need not end if it has not written anything."""
         node.down = True
 
         def end():
             # Somebody may have killed it and started it again: then its own writes are not this fault's any more.
-            if must() and node.process is process:
+            if node.process is process and node.disk_ended_it():
                 wait_until(lambda: process.poll() is not None, f"{node.name} ends because its disk fails\n{node.log()[-1000:]}", PATIENCE)
             node.disk.heal()
             if node.is_running():
