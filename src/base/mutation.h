@@ -43,6 +43,7 @@
         X(STALE_ROUND, "a refusal rests on a proof of leadership from before it was asked for")           \
         X(EARLY_REFUSAL, "a refusal does not wait for what it rests on to be committed")                  \
         X(REFUSAL_FORGOTTEN, "a late copy of a refused request is decided again")                         \
+        X(REFUSAL_KEPT, "a refusal of an earlier term is said again when the request has happened since")   \
         X(OWN_MAP, "a follower answers before its own map shows it")                                      \
         X(READ_BACK, "a read goes back behind what its client has seen")                                  \
         X(REPLY_MIXED, "answers to an earlier life of a node are taken for those of this one")            \

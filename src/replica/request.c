@@ -286,7 +286,8 @@ static void decide(struct replica *replica, struct pending *pending)
         lock_decide(replica->table, replica->overlay, &pending->request, &decision);
         /* What happened under another leader since counts for more than what this one refused. A client sends for so long, and a follower
          * that got it at the end for as long again. */
-        if (refusal && decision.verdict != LOCK_REPEATED && !MUTATED(REFUSAL_FORGOTTEN) && replica->now - refusal->decided_ms <= 2 * LIMIT_RESEND_MS) {
+        if (refusal && (decision.verdict != LOCK_REPEATED || MUTATED(REFUSAL_KEPT)) && !MUTATED(REFUSAL_FORGOTTEN) &&
+            replica->now - refusal->decided_ms <= 2 * LIMIT_RESEND_MS) {
                 refuse_again(replica, pending, refusal);
                 return;
         }
