@@ -222,10 +222,10 @@ static void link_is_up(struct peer_link *link, const struct peer_hello *hello)
         member->complained = false;
         stream_local_host(link->stream.fd, link->local_host, sizeof(link->local_host));
         hub->handler.reached(hub->handler.context, link->local_host);
-        if (member->links_up++ == 0) {
+        if (member->links_up++ == 0)
                 diag_info("link to %s is up", member->name);
-                hub->handler.linked(hub->handler.context, hello->node, hello->level, true);
-        }
+        /* Of one more link, too: the other may be dead and not missed yet, with what was sent on it, and from before an upgrade. */
+        hub->handler.linked(hub->handler.context, hello->node, hello->level, true);
 }
 
 static void send_hello(struct peer_link *link, enum peer_type type)

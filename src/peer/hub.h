@@ -16,7 +16,7 @@ struct peer_link;
 /* What happens on the links. Calls come from within the loop. */
 struct peer_handler {
         void *context;
-        /* A member's first link is up, or its last one is gone. level: what its program understands, when up. */
+        /* A link to a member is up, maybe one more, or its last one is gone. level: what its program understands, when up. */
         void (*linked)(void *context, uint64_t node, unsigned level, bool up);
         void (*raft)(void *context, uint64_t node, const struct raft_message *message);
         void (*node)(void *context, uint64_t node, const void *data, size_t size);
