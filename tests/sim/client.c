@@ -53,6 +53,7 @@ static void set_request(struct sim *sim, struct sim_client *client, enum lock_ch
 static void set_read(struct sim_client *client, unsigned lock)
 {
         client->is_read = true;
+        client->consistent = false;
         client->min_index = client->seen;
         client->request.name = (struct lock_name){ .size = 6, .text = "lock/" };
         client->request.name.text[5] = (char)('a' + lock);
@@ -74,6 +75,7 @@ static void choose(struct sim *sim, struct sim_client *client)
                 set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, other);
         } else if (dice < 20) {
                 set_read(client, lock);
+                client->consistent = sim_chance(sim, 500);
         } else if (client->holds[lock] ? dice < 85 : dice < 30) {
                 set_request(sim, client, LOCK_CHANGE_RELEASE, lock, client->number);
         } else {
@@ -85,7 +87,9 @@ static void choose(struct sim *sim, struct sim_client *client)
 
 static struct sim_node *any_node(struct sim *sim)
 {
-        return &sim->nodes[sim_random(sim, sim->node_count)];
+        struct sim_node *node = &sim->nodes[sim_random(sim, sim->node_count)];
+
+        return node->witness ? &sim->nodes[0] : node;
 }
 
 static void attempt(struct sim *sim, struct sim_client *client, struct sim_node *node)
@@ -95,6 +99,7 @@ static void attempt(struct sim *sim, struct sim_client *client, struct sim_node 
 
         client->attempt++;
         client->session = 0;
+        client->copies++;
         if (node->replica && node->paused_until <= sim->now) {
                 uint64_t left = (client->deadline - sim->now) / MS, deadline = node_clock(sim, node) + left;
 
@@ -107,6 +112,7 @@ static void attempt(struct sim *sim, struct sim_client *client, struct sim_node 
                 node_want_turn(sim, node);
         } else {
                 patience = 20 * MS;          /* refused at once */
+                client->copies--;
         }
         if (!sim->script)
                 sim_at(sim, MIN(sim->now + patience, client->deadline + 100 * MS), EVENT_PATIENCE, client->number, 0, client->attempt, NULL);
@@ -118,6 +124,7 @@ void client_next(struct sim *sim, struct sim_client *client)
                 return;
         choose(sim, client);
         client->busy = true;
+        client->copies = 0;
         client->acked_before = sim->acked;
         client->deadline = sim->now + sim_between(sim, 2000, 15000) * MS;
         attempt(sim, client, any_node(sim));
@@ -150,17 +157,79 @@ static void finish(struct sim *sim, struct sim_client *client, enum replica_outc
                 client->holds[lock] = false;
 }
 
-/* It waits no longer for this node. */
+/* After a no another copy of the request may still be under way: it shall not happen. */
+static void begin_cancel(struct sim *sim, struct sim_client *client, enum replica_outcome outcome)
+{
+        client->refused = outcome;
+        client->was = client->request.kind;
+        client->request.kind = LOCK_CHANGE_CANCEL;
+        client->acked_before = sim->acked;
+        client->deadline = MAX(client->deadline, sim->now) + 5000 * MS;
+        attempt(sim, client, sim->script ? &sim->nodes[client->node] : any_node(sim));
+}
+
+/* The cancel says what became of the request. */
+static void finish_cancel(struct sim *sim, struct sim_client *client, const struct replica_answer *answer)
+{
+        client->request.kind = client->was;
+        if (answer->outcome == REPLICA_YES && answer->token == 0) {
+                history_refused(sim, client);
+                finish(sim, client, client->refused);
+        } else {
+                finish(sim, client, answer->outcome);
+        }
+}
+
+/* It waits no longer for this node. Who hangs up may or may not take the request back with it. */
 void client_patience(struct sim *sim, struct sim_client *client, uint64_t number)
 {
         if (!client->busy || client->attempt != number)
                 return;
-        client_hang_up(sim, client);
+        if (sim_chance(sim, 500))
+                client_hang_up(sim, client);
         if (sim->now >= client->deadline) {
+                if (client->request.kind == LOCK_CHANGE_CANCEL)
+                        client->request.kind = client->was;
                 finish(sim, client, REPLICA_UNKNOWN);
                 return;
         }
         attempt(sim, client, any_node(sim));
+}
+
+static const char *word_of(enum lock_change_kind kind)
+{
+        switch (kind) {
+        case LOCK_CHANGE_CLIENT:
+                return "an id";
+        case LOCK_CHANGE_PREEMPT:
+                return "preempt";
+        case LOCK_CHANGE_RELEASE:
+                return "release";
+        case LOCK_CHANGE_CANCEL:
+                return "cancel";
+        }
+        return "?";
+}
+
+static void take_answer(struct sim *sim, const struct sim_node *node, struct sim_client *client, const struct replica_answer *answer)
+{
+        bool is_no = answer->outcome == REPLICA_HELD || answer->outcome == REPLICA_NOT_OWNER || answer->outcome == REPLICA_FOREIGN_CLIENT;
+
+        sim_trace(sim, "client %u: %s %s at node %u: %s, index %" PRIu64 ", token %" PRIu64 ", owner '%s' (request %" PRIu64 ":%" PRIu64 ")", client->number,
+                  word_of(client->request.kind), client->request.name.text, node->number + 1, client_outcomes[answer->outcome], answer->index,
+                  answer->token, answer->client.text, bytes_load_u64(client->handle.bytes), client->request.seq);
+        history_answer(sim, client, answer);
+        if (answer->outcome == REPLICA_YES && replica_applied(node->replica) < answer->index)
+                sim_fail(sim, "client %u is answered by node %u before its own map shows it", client->number, node->number + 1);
+        if (client->request.kind == LOCK_CHANGE_CANCEL) {
+                finish_cancel(sim, client, answer);
+        } else if (is_no && client->copies > 1 && client->request.kind != LOCK_CHANGE_CLIENT) {
+                begin_cancel(sim, client, answer->outcome);
+        } else {
+                if (is_no)
+                        history_refused(sim, client);
+                finish(sim, client, answer->outcome);
+        }
 }
 
 void client_answer(struct sim *sim, struct sim_node *node, const struct replica_answer *answer)
@@ -169,20 +238,14 @@ void client_answer(struct sim *sim, struct sim_node *node, const struct replica_
 
         if (!client->busy || client->session != answer->origin.session)
                 return;
-        if (client->is_read) {
-                history_read(sim, node, client, answer);
-        } else {
-                sim_trace(sim, "client %u: %s %s at node %u: %s, index %" PRIu64 ", owner '%s' (request %" PRIu64 ":%" PRIu64 ")", client->number,
-                          client->request.kind == LOCK_CHANGE_PREEMPT ? "preempt" : client->request.kind == LOCK_CHANGE_RELEASE ? "release" : "an id",
-                          client->request.name.text, node->number + 1, client_outcomes[answer->outcome], answer->index, answer->client.text,
-                          bytes_load_u64(client->handle.bytes), client->request.seq);
-                history_answer(sim, client, answer);
-                if (answer->outcome == REPLICA_YES && replica_applied(node->replica) < answer->index)
-                        sim_fail(sim, "client %u is answered by node %u before its own map shows it", client->number, node->number + 1);
-        }
         if (answer->outcome != REPLICA_UNKNOWN && answer->outcome != REPLICA_NO_LEADER)
                 client->seen = MAX(client->seen, answer->index);
-        finish(sim, client, answer->outcome);
+        if (client->is_read) {
+                history_read(sim, node, client, answer);
+                finish(sim, client, answer->outcome);
+        } else {
+                take_answer(sim, node, client, answer);
+        }
 }
 
 /* --- in a scenario --- */
@@ -190,6 +253,7 @@ void client_answer(struct sim *sim, struct sim_node *node, const struct replica_
 static void begin_request(struct sim *sim, struct sim_client *client, struct sim_node *node)
 {
         client->busy = true;
+        client->copies = 0;
         client->acked_before = sim->acked;
         client->deadline = sim->now + 60000 * MS;
         attempt(sim, client, node);
@@ -202,9 +266,10 @@ void client_ask(struct sim *sim, struct sim_client *client, struct sim_node *nod
         begin_request(sim, client, node);
 }
 
-void client_read(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock)
+void client_read(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock, bool consistent)
 {
         set_read(client, lock);
+        client->consistent = consistent;
         begin_request(sim, client, node);
 }
 

@@ -96,7 +96,7 @@ static void free_write(struct disk_write *write)
 
 static uint64_t sync_time(struct sim *sim, struct sim_node *node)
 {
-        uint64_t at = sim->now + sim_between(sim, 50, 3 * MS);
+        uint64_t at = sim->now + sim_between(sim, 50, node->sync_max);
 
         return MAX(at, node->disk.stalled_until);
 }
@@ -374,6 +374,8 @@ void disk_bootstrap(struct sim *sim, struct sim_node *node)
         node->disk.node = node->number + 1;
         put_configuration(sim, 1, &body);
         set_base(&node->disk.state, &(struct raft_base){ .configuration = body.data, .configuration_size = body.size });
+        if (!sim->configuration)
+                sim->configuration = raft_configuration_get(0, body.data, body.size);
         bytes_done(&body);
 }
 
@@ -400,7 +402,7 @@ struct replica *disk_load(struct sim *sim, struct sim_node *node)
 {
         struct disk *disk = &node->disk;
         struct replica_settings settings = {
-                .raft = { .election_timeout_ms = TIMEOUT_MS, .heartbeat_ms = HEARTBEAT_MS, .campaigns = true, .max_voters = sim->max_voters,
+                .raft = { .election_timeout_ms = TIMEOUT_MS, .heartbeat_ms = HEARTBEAT_MS, .campaigns = true, .max_voters = sim->max_voters, .level = node->level,
                           .seed = sim_random(sim, 0), .cache_bytes = sim->script ? 1 : 2000 },
                 .keep_entries = node->keep_entries,
                 .cluster = disk->cluster,

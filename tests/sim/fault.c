@@ -37,18 +37,24 @@ static void blackout(struct sim *sim)
                 }
 }
 
-/* P8: a killed process, started again, and then the power goes: what it found must not have been a dream. */
+/* P8: a killed process, started again, and then the power goes: what it found, and spoke of, must not have been a dream. */
 static void kill_and_cut_power(struct sim *sim)
 {
         struct sim_node *node = any_node(sim);
+        uint64_t after = sim_between(sim, 0, 500) * MS;
 
         if (!node->replica)
                 return;
         node_crash(sim, node, CRASH_KILL);
         node_start(sim, node);
-        node_tick(sim, node);
-        node_crash(sim, node, CRASH_POWER);
-        sim_at(sim, sim->now + some_time(sim), EVENT_START, node->number, 0, node->life, NULL);
+        if (sim_chance(sim, 500))
+                node->disk.stalled_until = sim->now + after;
+        sim_at(sim, sim->now + after, EVENT_POWER, node->number, 0, node->life, NULL);
+}
+
+void fault_blink(struct sim *sim, struct sim_node *node)
+{
+        sim_at(sim, sim->now, EVENT_POWER, node->number, 0, node->life, NULL);
 }
 
 static void cut_pair(struct sim *sim, unsigned a, unsigned b, bool both)

@@ -21,7 +21,7 @@ struct history {
         struct holding *holdings[SIM_LOCKS];
         size_t count[SIM_LOCKS], capacity[SIM_LOCKS];
         struct {
-                uint64_t accepted, refused;  /* the last such seq */
+                uint64_t accepted, refused, cancelled;       /* the last such seq */
         } handles[HANDLES];
         char first_user[SIM_CLIENTS];        /* of the id of a client: the number of who used it first; 0: nobody did */
 };
@@ -137,12 +137,17 @@ static void commit_change(struct sim *sim, const struct raft_entry *entry)
         if (!lock_change_get((enum lock_change_kind)entry->kind, entry->body, entry->size, &change))
                 sim_fail(sim, "entry %" PRIu64 " is malformed", entry->index);
         handle = handle_of(change.handle);
+        if (history->handles[handle].cancelled >= change.seq)
+                sim_fail(sim, "request %" PRIu64 ":%" PRIu64 " was cancelled, and happens at %" PRIu64, handle, change.seq, entry->index);
         if (history->handles[handle].accepted >= change.seq)
                 sim_fail(sim, "request %" PRIu64 ":%" PRIu64 " happens twice, the second time at %" PRIu64, handle, change.seq, entry->index);
-        if (history->handles[handle].refused == change.seq)
+        if (history->handles[handle].refused == change.seq && entry->kind != RAFT_ENTRY_CANCEL)
                 sim_fail(sim, "request %" PRIu64 ":%" PRIu64 " was refused, and happens at %" PRIu64, handle, change.seq, entry->index);
-        history->handles[handle].accepted = change.seq;
-        if (entry->kind != RAFT_ENTRY_CLIENT) {
+        if (entry->kind == RAFT_ENTRY_CANCEL)
+                history->handles[handle].cancelled = change.seq;
+        else
+                history->handles[handle].accepted = change.seq;
+        if (entry->kind == RAFT_ENTRY_PREEMPT || entry->kind == RAFT_ENTRY_RELEASE) {
                 holder = holding_at(history, lock_of(&change.name), entry->index);
                 if (entry->kind == RAFT_ENTRY_PREEMPT && holder)
                         sim_fail(sim, "mutual exclusion: %s is granted to %s at %" PRIu64 " while %s has it", change.name.text, change.client.text,
@@ -155,7 +160,7 @@ static void commit_change(struct sim *sim, const struct raft_entry *entry)
                 history->first_user[change.client.text[1] - '0'] = change.principal.text[7];
         lock_table_apply(sim->truth, &moment, &change);
         sim_trace(sim, "                                   commit %" PRIu64 ": %s %s by %s, request %" PRIu64 ":%" PRIu64, entry->index,
-                  entry->kind == RAFT_ENTRY_PREEMPT ? "preempt" : entry->kind == RAFT_ENTRY_RELEASE ? "release" : "client", change.name.text,
+                  entry->kind == RAFT_ENTRY_PREEMPT ? "preempt" : entry->kind == RAFT_ENTRY_RELEASE ? "release" : entry->kind == RAFT_ENTRY_CANCEL ? "cancel" : "client", change.name.text,
                   change.client.text, handle, change.seq);
 }
 
@@ -178,6 +183,8 @@ static void commit_configuration(struct sim *sim, const struct raft_entry *entry
         if (sim->configuration && !majorities_meet(sim->configuration, configuration))
                 sim_fail(sim, "M1: a majority of the configuration at %" PRIu64 " need not know of the one at %" PRIu64, entry->index,
                          sim->configuration->index);
+        if (sim->configuration && configuration->level < sim->configuration->level)
+                sim_fail(sim, "the level falls at %" PRIu64, entry->index);
         free(sim->configuration);
         sim->configuration = configuration;
 }
@@ -209,16 +216,18 @@ void history_commit(struct sim *sim, const struct raft_entry *entry)
 static void check_yes(struct sim *sim, const struct sim_client *client, const struct replica_answer *answer)
 {
         const struct lock_request *request = &client->request;
+        enum lock_change_kind kind = request->kind == LOCK_CHANGE_CANCEL && answer->token != 0 ? client->was : request->kind;
         const struct raft_entry *entry = answer->index <= sim->committed_last ? sim->committed[answer->index] : NULL;
         struct lock_change change;
 
-        if (!entry || (int)entry->kind != (int)request->kind || !lock_change_get((enum lock_change_kind)entry->kind, entry->body, entry->size, &change) ||
+        if (!entry || (int)entry->kind != (int)kind || !lock_change_get(kind, entry->body, entry->size, &change) ||
             !id128_equal(change.handle, request->handle) || change.seq != request->seq || !lock_name_equal(&change.name, &request->name))
                 sim_fail(sim, "client %u was told yes at %" PRIu64 ", where something else is committed", client->number, answer->index);
-        if (answer->index <= client->acked_before)
+        /* What happened after it asked stands behind what others had been told by then. */
+        if (answer->index <= client->acked_before && kind == request->kind)
                 sim_fail(sim, "client %u was told yes at %" PRIu64 ", when %" PRIu64 " had been answered before it asked", client->number, answer->index,
                          client->acked_before);
-        if (request->kind == LOCK_CHANGE_PREEMPT && answer->token != answer->index)
+        if (kind == LOCK_CHANGE_PREEMPT && answer->token != answer->index)
                 sim_fail(sim, "client %u was given token %" PRIu64 " for the grant at %" PRIu64, client->number, answer->token, answer->index);
         if (!principal_equal(&change.principal, &request->principal))
                 sim_fail(sim, "the principal of client %u was not the one in the log", client->number);
@@ -246,7 +255,6 @@ static void check_no(struct sim *sim, const struct sim_client *client, const str
 
         if (sim->history->handles[handle].accepted >= client->request.seq)
                 sim_fail(sim, "client %u was refused, but its request %" PRIu64 ":%" PRIu64 " had happened", client->number, handle, client->request.seq);
-        sim->history->handles[handle].refused = client->request.seq;
         if (answer->index < client->acked_before)
                 sim_fail(sim, "client %u was refused as of %" PRIu64 ", when %" PRIu64 " had been answered before it asked", client->number, answer->index,
                          client->acked_before);
@@ -254,6 +262,16 @@ static void check_no(struct sim *sim, const struct sim_client *client, const str
                 sim_fail(sim, "client %u was refused as of %" PRIu64 ", which is not committed", client->number, answer->index);
         if (answer->outcome == REPLICA_HELD || answer->outcome == REPLICA_NOT_OWNER)
                 check_refused_at(sim, client, answer);
+}
+
+void history_refused(struct sim *sim, const struct sim_client *client)
+{
+        uint64_t handle = handle_of(client->request.handle);
+
+        if (sim->history->handles[handle].accepted >= client->request.seq)
+                sim_fail(sim, "client %u was refused for good, but its request %" PRIu64 ":%" PRIu64 " had happened", client->number, handle,
+                         client->request.seq);
+        sim->history->handles[handle].refused = client->request.seq;
 }
 
 /* An id belongs to who used it first. */
@@ -302,6 +320,10 @@ void history_read(struct sim *sim, struct sim_node *node, struct sim_client *cli
         client->read_owner = holder ? holder->owner : NULL;
         if (answer->index < client->min_index || answer->index != replica_applied(node->replica))
                 sim_fail(sim, "client %u reads at %" PRIu64 ", and had seen %" PRIu64, client->number, answer->index, client->min_index);
+        if (client->consistent && answer->index < client->acked_before)
+                sim_fail(sim, "client %u reads at %" PRIu64 " for sure, when %" PRIu64 " had been answered before it asked", client->number, answer->index,
+                         client->acked_before);
+        sim->acked = MAX(sim->acked, answer->index);
         if (owned != (holder != NULL) || (owned && (strcmp(view.owner, holder->owner) != 0 || view.token != holder->token)))
                 sim_fail(sim, "client %u reads at %" PRIu64 " what is not true there", client->number, answer->index);
 }

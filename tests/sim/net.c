@@ -223,7 +223,8 @@ void net_send_node(struct sim *sim, struct sim_node *from, const struct replica_
 void net_join(struct sim *sim, struct sim_node *node)
 {
         unsigned to = node->join_through++ % sim->node_count;
-        struct message message = { .kind = MESSAGE_JOIN, .life = node->life, .join = { .kind = NODE_JOIN, .incarnation = node->disk.incarnation } };
+        struct message message = { .kind = MESSAGE_JOIN, .life = node->life, .join = { .kind = NODE_JOIN, .incarnation = node->disk.incarnation,
+                                   .witness = node->witness, .preferred = node->number == 0 } };
 
         node->join_at = sim->now + sim_between(sim, 50 * MS, 200 * MS);
         if (to == node->number || !sim->nodes[to].replica || sim->cut[node->number][to] || sim->cut[to][node->number])
@@ -239,6 +240,15 @@ void net_answer_join(struct sim *sim, struct sim_node *from, const struct replic
         const struct message message = { .kind = MESSAGE_JOIN_REPLY, .life = answer->origin.tag, .join = answer->join };
 
         post(sim, from->number, (unsigned)answer->origin.session, copy_message(&message));
+}
+
+/* As dlockd does: a program that does not know what is in the log is not let in, until somebody brings a newer one. */
+static void refuse_old(struct sim *sim, struct sim_node *node, uint64_t life)
+{
+        if (!node->replica || node->life != life)
+                return;
+        node_crash(sim, node, CRASH_KILL);
+        sim_at(sim, sim->now + 50 * MS, EVENT_START, node->number, 0, node->life, NULL);
 }
 
 static void take_join_reply(struct sim *sim, struct sim_node *node, const struct message *message)
@@ -271,6 +281,10 @@ static void take(struct sim *sim, struct sim_node *node, const struct sim_event 
                 replica_node_message(node->replica, message->from_id, &decoded);
                 return;
         case MESSAGE_JOIN:
+                if (sim->nodes[event->other].level < raft_configuration(replica_raft(node->replica))->level) {
+                        refuse_old(sim, &sim->nodes[event->other], message->life);
+                        return;
+                }
                 replica_join(node->replica, &(struct replica_origin){ .session = event->other, .tag = message->life }, &message->join,
                              node_clock(sim, node) + 5000);
                 return;
@@ -297,13 +311,13 @@ static void tell(struct sim *sim, struct sim_node *node, unsigned other, uint64_
 {
         uint64_t before = node->told[other];
 
-        if (!node->replica || before == id)
+        if (!node->replica || (before == id && id == 0))
                 return;
         node->told[other] = id;
-        if (before != 0)
+        if (before != 0 && before != id)
                 replica_link(node->replica, before, 0, false);
         if (id != 0)
-                replica_link(node->replica, id, 1, true);
+                replica_link(node->replica, id, sim->nodes[other].level, true);
         node_want_turn(sim, node);
 }
 
@@ -334,6 +348,13 @@ static void connect(struct sim *sim, unsigned a, unsigned b)
         tell(sim, y, a, id_of(x));
 }
 
+void net_bye(struct sim *sim, unsigned number)
+{
+        for (unsigned other = 0; other < sim->node_count; other++)
+                if (sim->nodes[other].replica && sim->nodes[other].told[number] != 0 && link_of(sim, number, other)->alive)
+                        replica_bye(sim->nodes[other].replica, sim->nodes[other].told[number]);
+}
+
 void net_node_gone(struct sim *sim, unsigned number)
 {
         for (unsigned other = 0; other < sim->node_count; other++) {
@@ -361,7 +382,7 @@ void net_event(struct sim *sim, const struct sim_event *event)
                 connect(sim, event->node, event->other);
                 return;
         case EVENT_TICK: case EVENT_TURN: case EVENT_MESSAGE: case EVENT_SYNC: case EVENT_READ: case EVENT_CLIENT: case EVENT_PATIENCE:
-        case EVENT_FAULT: case EVENT_START: case EVENT_UNCUT: case EVENT_RESUME:
+        case EVENT_FAULT: case EVENT_START: case EVENT_UNCUT: case EVENT_OPERATOR: case EVENT_POWER:
                 return;
         }
 }

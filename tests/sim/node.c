@@ -12,6 +12,9 @@ uint64_t node_clock(const struct sim *sim, const struct sim_node *node)
 void node_start(struct sim *sim, struct sim_node *node)
 {
         node->life++;
+        /* A program is never replaced by an older one, and who joins knows what the others know. */
+        if (node->level < 2 && (sim_chance(sim, sim->upgrade_per_1000) || (sim->configuration && sim->configuration->level > node->level)))
+                node->level = 2;
         node->clock_base = 1000 + sim_random(sim, 1000000);
         node->clock_origin = sim->now;
         node->paused_until = 0;
@@ -32,6 +35,8 @@ void node_crash(struct sim *sim, struct sim_node *node, enum crash crash)
 
         sim_trace(sim, "node %u %s", node->number + 1, words[crash]);
         sim->counts[COUNT_CRASHES]++;
+        if (crash == CRASH_CLEAN)
+                net_bye(sim, node->number);
         node->replica = replica_free(node->replica);
         node->life++;
         node->awake = false;
@@ -60,10 +65,17 @@ void node_tick(struct sim *sim, struct sim_node *node)
 static void take_answers(struct sim *sim, struct sim_node *node, const struct replica_effects *effects)
 {
         for (size_t i = 0; i < effects->answer_count; i++)
-                if (effects->answers[i].kind == REPLICA_ANSWER_JOIN)
+                switch (effects->answers[i].kind) {
+                case REPLICA_ANSWER_JOIN:
                         net_answer_join(sim, node, &effects->answers[i]);
-                else
+                        break;
+                case REPLICA_ANSWER_ADMIN:
+                        operator_answer(sim, &effects->answers[i]);
+                        break;
+                case REPLICA_ANSWER_CHANGE: case REPLICA_ANSWER_READ:
                         client_answer(sim, node, &effects->answers[i]);
+                        break;
+                }
 }
 
 void node_turn(struct sim *sim, struct sim_node *node)
@@ -115,11 +127,11 @@ struct sim_node *node_leader(struct sim *sim)
         return leader;
 }
 
-bool node_puts_off_return(const struct sim_node *node)
+bool node_keeps_leadership(const struct sim_node *node)
 {
         const struct raft *raft = replica_raft(node->replica);
 
-        return raft->return_after_ms > raft->now;
+        return raft->holds || raft->return_after_ms > raft->now;
 }
 
 /* How far it has brought the others, and what keeps it from more. */

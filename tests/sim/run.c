@@ -4,10 +4,13 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "raft/internal.h"
 #include "sim.h"
 
 /* After the faults stop, everything is expected to be well within this time. */
 #define PEACE_MS 60000
+/* And there is a leader by then: a timeout is up to twice the base, and the votes may split a few times. */
+#define LEADER_TIMEOUTS 10
 
 static void free_what(const struct sim_event *event)
 {
@@ -58,7 +61,11 @@ static void node_event(struct sim *sim, const struct sim_event *event)
                 net_deliver(sim, event);
                 return;
         case EVENT_CLIENT: case EVENT_PATIENCE: case EVENT_FAULT: case EVENT_START: case EVENT_BREAK: case EVENT_TELL_DOWN: case EVENT_CONNECT:
-        case EVENT_UNCUT: case EVENT_RESUME:
+        case EVENT_UNCUT: case EVENT_OPERATOR:
+                return;
+        case EVENT_POWER:
+                node_crash(sim, node, CRASH_POWER);
+                sim_at(sim, sim->now + sim_between(sim, 1, 500) * MS, EVENT_START, node->number, 0, node->life, NULL);
                 return;
         }
 }
@@ -68,7 +75,7 @@ static void dispatch(struct sim *sim, const struct sim_event *event)
         struct sim_node *node = &sim->nodes[event->node];
 
         switch (event->kind) {
-        case EVENT_TICK: case EVENT_TURN: case EVENT_MESSAGE: case EVENT_SYNC: case EVENT_READ:
+        case EVENT_TICK: case EVENT_TURN: case EVENT_MESSAGE: case EVENT_SYNC: case EVENT_READ: case EVENT_POWER:
                 node_event(sim, event);
                 return;
         case EVENT_CLIENT:
@@ -92,7 +99,8 @@ static void dispatch(struct sim *sim, const struct sim_event *event)
         case EVENT_UNCUT:
                 sim->cut[event->node][event->other] = sim->cut[event->other][event->node] = false;
                 return;
-        case EVENT_RESUME:
+        case EVENT_OPERATOR:
+                operator_next(sim);
                 return;
         }
 }
@@ -122,6 +130,8 @@ void run_set_up(struct sim *sim, unsigned node_count)
 
                 node->number = i;
                 node->clock_rate = 1000;
+                node->level = 1;
+                node->sync_max = 3 * MS;
                 disk_init(&node->disk, (struct id128){ { (uint8_t)(i + 1) } });
                 for (unsigned other = i + 1; other < node_count; other++)
                         sim_at(sim, sim->now, EVENT_CONNECT, i, other, 0, NULL);
@@ -136,10 +146,16 @@ static void begin(struct sim *sim)
         sim->ordered = sim_chance(sim, 500);
         sim->faults = true;
         sim->faults_until = sim->now + sim_between(sim, 3000, 25000) * MS;
+        sim->disks_get_lost = sim_chance(sim, 500);
+        sim->upgrade_per_1000 = sim_chance(sim, 500) ? 300 : 0;
+        if (sim->node_count > 2 && sim_chance(sim, 250))
+                sim->nodes[sim_between(sim, 1, sim->node_count - 1)].witness = true;
         sim_trace(sim, "seed %" PRIu64 ": %u nodes, %s", sim->seed, sim->node_count, sim->ordered ? "links keep the order" : "links mix the order");
         for (unsigned i = 0; i < sim->node_count; i++) {
                 struct sim_node *node = &sim->nodes[i];
 
+                if (sim_chance(sim, 250))
+                        node->sync_max = sim_between(sim, 5, 80) * MS;       /* a slow disk */
                 node->keep_entries = sim_chance(sim, 500) ? sim_random(sim, 8) : sim_random(sim, 200);
                 if (i == 0)
                         disk_bootstrap(sim, node);
@@ -150,6 +166,7 @@ static void begin(struct sim *sim)
         }
         client_begin(sim);
         sim_at(sim, sim->now + sim_random(sim, 4000) * MS, EVENT_FAULT, 0, 0, 0, NULL);
+        sim_at(sim, sim->now + sim_random(sim, 4000) * MS, EVENT_OPERATOR, 0, 0, 0, NULL);
 }
 
 void run_free(struct sim *sim)
@@ -194,6 +211,8 @@ const char *run_what_is_wrong(struct sim *sim)
         for (unsigned i = 0; i < sim->node_count; i++) {
                 struct sim_node *node = &sim->nodes[i];
 
+                if (!node->replica)
+                        return "a node is down";
                 if (is_member(configuration, node) && replica_applied(node->replica) != raft_last(replica_raft(leader->replica)))
                         return "a node is behind";
                 if (replica_pending_count(node->replica) != 0)
@@ -207,15 +226,20 @@ static const char *what_is_wrong(struct sim *sim)
 {
         const char *wrong = run_what_is_wrong(sim);
         const struct raft_configuration *configuration;
+        unsigned level = UINT32_MAX;
 
         for (unsigned i = 0; i < SIM_CLIENTS; i++)
                 if (sim->clients[i].busy || sim->clients[i].done < 6)
                         return "a client has no answer";
         if (wrong)
                 return wrong;
-        if (node_leader(sim)->number != 0 && !node_puts_off_return(node_leader(sim)))
-                return "the preferred leader does not lead";
         configuration = raft_configuration(replica_raft(node_leader(sim)->replica));
+        if (node_leader(sim)->number != 0 && !node_keeps_leadership(node_leader(sim)) && raft_configuration_votes(configuration, sim->nodes[0].disk.node))
+                return "the preferred leader does not lead";
+        for (unsigned i = 0; i < sim->node_count; i++)
+                level = MIN(level, sim->nodes[i].level);
+        if (configuration->level != level)
+                return "the level is not what all nodes know";
         if (configuration->count != sim->node_count)
                 return "a node was not let in";
         if (raft_configuration_voters(configuration) != MIN(sim->node_count, 5u))
@@ -236,13 +260,20 @@ bool run_step(struct sim *sim)
 
 void run_seed(struct sim *sim)
 {
-        uint64_t peace_until = 0;
+        uint64_t peace_until = 0, leader_until = 0;
 
         begin(sim);
         while (run_step(sim)) {
                 if (sim->faults && sim->now >= sim->faults_until) {
                         fault_heal(sim);
                         peace_until = sim->now + PEACE_MS * MS;
+                        leader_until = sim->now + LEADER_TIMEOUTS * TIMEOUT_MS * MS;
+                }
+                if (leader_until != 0 && node_leader(sim) && raft_is_ready(replica_raft(node_leader(sim)->replica)))
+                        leader_until = 0;
+                if (leader_until != 0 && sim->now > leader_until) {
+                        node_tell_all(sim);
+                        sim_fail(sim, "nobody leads %u election timeouts after the faults stopped", LEADER_TIMEOUTS);
                 }
                 if (!sim->faults && sim->stepped == EVENT_TICK && !what_is_wrong(sim))
                         break;

@@ -400,7 +400,13 @@ static bool asks_again(struct sim *sim, const struct words *words)
 
 static bool checks(struct sim *sim, const struct words *words)
 {
-        client_read(sim, words->c, words->n, words->lock);
+        client_read(sim, words->c, words->n, words->lock, false);
+        return asked(sim, words->n);
+}
+
+static bool checks_for_sure(struct sim *sim, const struct words *words)
+{
+        client_read(sim, words->c, words->n, words->lock, true);
         return asked(sim, words->n);
 }
 
@@ -496,6 +502,7 @@ static const struct sentence {
         { "C gives L back through node N", DO, gives_back },
         { "C asks again through node N", DO, asks_again },
         { "C checks L at node N", DO, checks },
+        { "C checks L at node N for sure", DO, checks_for_sure },
         { "C hangs up", DO, hangs_up },
         { "C is told W", UNTIL, is_told },
         { "C has no answer", NOW, has_no_answer },

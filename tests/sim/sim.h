@@ -82,7 +82,9 @@ struct sim_node {
         uint64_t paused_until;
         bool turn_wanted, leaving, stopped;
         bool awake;                          /* in a scenario: its election timer runs */
-        uint64_t keep_entries;
+        bool witness;
+        unsigned level;                      /* of its program */
+        uint64_t keep_entries, sync_max;
         uint64_t reader_free, join_at;
         unsigned join_through;
         uint64_t told[SIM_NODES];            /* what it believes of its links: the other's id, 0: down */
@@ -113,6 +115,9 @@ struct sim_client {
         uint64_t deadline, next_at;
         unsigned node;                       /* asked now */
         uint64_t session, attempt;           /* 0: between two nodes */
+        uint64_t copies;                     /* of this request that nodes were given */
+        enum replica_outcome refused;        /* it was, and is being cancelled */
+        enum lock_change_kind was;           /* what is being cancelled */
         bool holds[SIM_LOCKS];
         enum replica_outcome outcome;        /* the last answer */
         const char *read_owner;              /* READ: who had the lock; NULL: nobody */
@@ -123,7 +128,7 @@ struct sim_client {
 
 enum event_kind {
         EVENT_TICK, EVENT_TURN, EVENT_MESSAGE, EVENT_SYNC, EVENT_READ, EVENT_CLIENT, EVENT_PATIENCE, EVENT_FAULT, EVENT_START, EVENT_BREAK,
-        EVENT_TELL_DOWN, EVENT_CONNECT, EVENT_UNCUT, EVENT_RESUME,
+        EVENT_TELL_DOWN, EVENT_CONNECT, EVENT_UNCUT, EVENT_OPERATOR, EVENT_POWER,
 };
 
 struct sim_event {
@@ -145,6 +150,8 @@ struct sim {
         struct script *script;               /* the scenario that is played; NULL: chance rules */
         uint64_t keep_writes;                /* scenario: of what a killed node had queued */
         unsigned max_voters;
+        bool disks_get_lost;                 /* else members are removed */
+        unsigned upgrade_per_1000;           /* of starts are with the program of the next level */
 
         unsigned node_count;
         struct sim_node nodes[SIM_NODES];
@@ -162,6 +169,13 @@ struct sim {
         struct disk *lost;                   /* what was on disks that are gone */
 
         struct sim_client clients[SIM_CLIENTS];
+        struct {
+                bool asked;
+                uint64_t number, until;      /* of the wish, and when it is forgotten */
+                enum admin_kind kind;
+                unsigned node;
+                uint64_t id;
+        } wish;
         uint64_t session_next, handle_next, spool_next, incarnation_next;
 
         /* history.c: what is committed, and what it means */
@@ -234,6 +248,8 @@ void net_answer_join(struct sim *sim, struct sim_node *from, const struct replic
 void net_deliver(struct sim *sim, const struct sim_event *event);
 void net_message_free(void *what);
 void net_break(struct sim *sim, unsigned a, unsigned b, uint64_t notice_max);
+/* It stops cleanly, and says so to everybody. */
+void net_bye(struct sim *sim, unsigned number);
 void net_node_gone(struct sim *sim, unsigned number);
 void net_node_back(struct sim *sim, unsigned number);
 void net_event(struct sim *sim, const struct sim_event *event);
@@ -254,8 +270,8 @@ void node_want_turn(struct sim *sim, struct sim_node *node);
 void node_turn(struct sim *sim, struct sim_node *node);
 void node_tick(struct sim *sim, struct sim_node *node);
 struct sim_node *node_leader(struct sim *sim);
-/* The preferred leader came and went: leadership does not go back to it for a while. */
-bool node_puts_off_return(const struct sim_node *node);
+/* The preferred leader came and went, so that leadership does not go back to it for a while; or an operator handed it to this node. */
+bool node_keeps_leadership(const struct sim_node *node);
 /* Into the timeline. */
 void node_tell_all(struct sim *sim);
 
@@ -267,13 +283,19 @@ void client_answer(struct sim *sim, struct sim_node *node, const struct replica_
 
 /* In a scenario: a new request, the same one again, and nobody waits for the old answer any more. */
 void client_ask(struct sim *sim, struct sim_client *client, struct sim_node *node, enum lock_change_kind kind, unsigned lock);
-void client_read(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock);
+void client_read(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock, bool consistent);
 void client_ask_again(struct sim *sim, struct sim_client *client, struct sim_node *node);
 void client_hang_up(struct sim *sim, struct sim_client *client);
 extern const char *const client_outcomes[];
 
+/* operator.c - hands leadership over, takes members out, and puts empty disks in the place of lost ones */
+void operator_next(struct sim *sim);
+void operator_answer(struct sim *sim, const struct replica_answer *answer);
+
 /* fault.c */
 void fault_next(struct sim *sim);
+/* Power is gone for a moment, after what the node is about to do. */
+void fault_blink(struct sim *sim, struct sim_node *node);
 void fault_heal(struct sim *sim);
 /* The world is well: cuts, stalls, pauses end, and who is down starts. */
 void fault_end(struct sim *sim);
@@ -321,5 +343,7 @@ void history_init(struct sim *sim);
 void history_done(struct sim *sim);
 void history_commit(struct sim *sim, const struct raft_entry *entry);
 void history_answer(struct sim *sim, struct sim_client *client, const struct replica_answer *answer);
+/* The no is final: the request must not happen any more. */
+void history_refused(struct sim *sim, const struct sim_client *client);
 void history_read(struct sim *sim, struct sim_node *node, struct sim_client *client, const struct replica_answer *answer);
 uint64_t history_hash(const struct lock_table *table);

@@ -117,6 +117,8 @@ void watch_appended(struct sim *sim, struct sim_node *node, const struct raft_ef
                         sim_fail(sim, "the run is too long");
                 if (before)
                         watch_entry(sim, node, entry, before->term);
+                if (entry->kind == RAFT_ENTRY_CONFIGURATION && raft->role == RAFT_LEADER && entry->term == raft->hard.term && raft->commit < raft->term_start)
+                        sim_fail(sim, "R6: node %u changes the members before an entry of its term is committed", node->number + 1);
                 if (entry->kind == RAFT_ENTRY_CONFIGURATION && raft_configuration(raft)->index < index)
                         sim_fail(sim, "M2: node %u does not follow the configuration at %" PRIu64 " of its log", node->number + 1, index);
         }
@@ -135,6 +137,8 @@ static void watch_vote(struct sim *sim, struct sim_node *node, const struct raft
         if (*vote != 0 && *vote != message->node)
                 sim_fail(sim, "E2: node %u votes twice in term %" PRIu64, node->number + 1, message->term);
         *vote = message->node;
+        if (sim->faults && sim_chance(sim, 30))
+                fault_blink(sim, node);
 }
 
 void watch_message(struct sim *sim, struct sim_node *node, const struct raft_message *message)
@@ -147,6 +151,8 @@ void watch_message(struct sim *sim, struct sim_node *node, const struct raft_mes
                 sim_fail(sim, "P1: node %u speaks in term %" PRIu64 ", its disk knows %" PRIu64, node->number + 1, message->term, disk->hard.term);
         if (message->kind == RAFT_VOTE_REPLY && message->granted && !message->pre)
                 watch_vote(sim, node, message);
+        if (message->kind == RAFT_VOTE && message->pre && message->index > disk->log_last)
+                sim_fail(sim, "E3: node %u asks around with what is not on its disk", node->number + 1);
         if (message->kind == RAFT_VOTE && !message->pre && (disk->hard.vote != raft_id(replica_raft(node->replica)) || message->index > disk->log_last))
                 sim_fail(sim, "E3: node %u asks for votes with what is not on its disk", node->number + 1);
         if (message->kind == RAFT_APPEND_REPLY && message->granted && message->match > disk->log_last)
@@ -154,6 +160,23 @@ void watch_message(struct sim *sim, struct sim_node *node, const struct raft_mes
 }
 
 /* --- after every turn --- */
+
+/* C1: what a majority has acknowledged in this term is committed at once. */
+static void watch_counting(struct sim *sim, const struct sim_node *node, const struct raft *raft)
+{
+        const struct raft_configuration *configuration = raft_configuration(raft);
+        const struct raft_entry *entry = raft_entry_at(raft, raft->commit + 1);
+        size_t copies = 0;
+
+        /* A change of voters is counted with from the next word of any of them on. */
+        if (!entry || entry->term != raft->hard.term || configuration->index > raft->commit)
+                return;
+        for (size_t i = 0; i < configuration->count; i++)
+                copies += configuration->members[i].standing == RAFT_VOTER && raft_match(raft, configuration->members[i].id) > raft->commit;
+        if (copies > raft_configuration_voters(configuration) / 2)
+                sim_fail(sim, "C1: node %u does not commit entry %" PRIu64 ", which %zu of %zu voters have acknowledged", node->number + 1, entry->index,
+                         copies, raft_configuration_voters(configuration));
+}
 
 static void watch_leader(struct sim *sim, struct sim_node *node)
 {
@@ -225,6 +248,8 @@ void watch_commit(struct sim *sim, struct sim_node *node)
         uint64_t commit = raft_commit(raft);
 
         node->commit_before = node->commit_seen;
+        if (raft_role(raft) == RAFT_LEADER)
+                watch_counting(sim, node, raft);
         if (commit < node->commit_seen)
                 sim_fail(sim, "the commit index of node %u moves back from %" PRIu64 " to %" PRIu64, node->number + 1, node->commit_seen, commit);
         for (uint64_t index = node->commit_seen + 1; index <= commit; index++) {
