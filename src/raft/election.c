@@ -24,7 +24,8 @@ void raft_election_arm(struct raft *raft)
 /* There is evidence that no leader is there: the pre-vote keeps acting on it at once safe. */
 void raft_election_hurry(struct raft *raft)
 {
-        uint64_t soon = raft->now + raft_random(raft, MIN(raft->settings.election_timeout_ms / 10, (uint64_t)50));
+        uint64_t span = MIN(raft->settings.election_timeout_ms / 10, (uint64_t)50);
+        uint64_t soon = raft->now + (is_witness(raft) ? 2 * span : 0) + raft_random(raft, span);
 
         if (raft->election_deadline > soon)
                 raft->election_deadline = soon;

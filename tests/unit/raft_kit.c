@@ -292,7 +292,8 @@ static void make_configuration(const struct kit *kit, struct bytes *bytes)
 
         configuration->count = kit->count;
         for (size_t i = 0; i < kit->count; i++) {
-                configuration->members[i] = (struct raft_member){ .id = i + 1, .incarnation = { { (uint8_t)(i + 1) } }, .standing = RAFT_VOTER, .preferred = i == 0 };
+                configuration->members[i] = (struct raft_member){ .id = i + 1, .incarnation = { { (uint8_t)(i + 1) } }, .standing = RAFT_VOTER, .preferred = i == 0,
+                                                                 .witness = i + 1 == kit->witness };
                 configuration->members[i].name[0] = (char)('a' + i);
         }
         raft_configuration_put(bytes, configuration);

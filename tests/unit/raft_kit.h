@@ -45,6 +45,7 @@ struct kit {
         uint64_t seed;
         struct kit_node nodes[KIT_NODES + 1];        /* by id, from 1 */
         bool cut[KIT_NODES + 1][KIT_NODES + 1];      /* [from][to]; the link is down both ways when either is set */
+        uint64_t witness;                    /* of the nodes that are started from now on with an empty disk; 0: none */
         bool drops;                          /* messages of random links vanish with their link */
         struct kit_message *first, **last;
         struct raft_entry *committed[KIT_ENTRIES];

@@ -294,6 +294,85 @@ START_TEST(preferred_leader_that_is_lost_soon_after_its_return_waits_longer)
 }
 END_TEST
 
+/* Node 1 leads, 3 is a witness. */
+static void with_witness(void)
+{
+        kit_free(kit);
+        kit = kit_new(3, true, 1);
+        kit->witness = 3;
+        for (uint64_t id = 1; id <= 3; id++)
+                kit_crash(kit, id);
+        for (uint64_t id = 1; id <= 3; id++)
+                kit_start(kit, id);
+        kit_run(kit, 30000);
+        kit_wait_leader(kit, 1);
+}
+
+START_TEST(witness_leaves_the_lead_to_a_full_node)
+{
+        for (unsigned round = 0; round < 10; round++) {
+                with_witness();
+                kit->seed += round;
+                (void)kit_propose(kit, 1, round);
+                kit_run(kit, 100);
+                kit_crash(kit, 1);
+                for (unsigned ms = 0; ms < 5000; ms += 10) {
+                        kit_run(kit, 10);
+                        ck_assert_uint_ne(kit_leader(kit), 3);
+                }
+                ck_assert_uint_eq(kit_leader(kit), 2);
+                ck_assert_uint_ne(kit_propose(kit, 2, round), 0);
+        }
+}
+END_TEST
+
+START_TEST(witness_that_must_lead_hands_over_to_the_full_node_that_has_caught_up)
+{
+        uint64_t last, waited = 0;
+
+        with_witness();
+        kit_cut(kit, 1, 2, true);
+        kit_cut(kit, 2, 3, true);
+        for (uint64_t value = 0; value < 20; value++)
+                ck_assert_uint_ne(kit_propose(kit, 1, value), 0);
+        kit_run(kit, 100);
+        last = raft_last(kit->nodes[1].raft);
+        ck_assert_uint_eq(commit_of(1), last);
+        kit_crash(kit, 1);                   /* only the witness has it all */
+        kit_cut(kit, 1, 2, false);
+        kit_cut(kit, 2, 3, false);
+        while (kit_leader(kit) != 3 && waited++ < 1000)
+                kit_run(kit, 10);
+        ck_assert_uint_eq(kit_leader(kit), 3);
+        ck_assert_uint_ge(commit_of(3), last);
+        for (waited = 0; kit_leader(kit) != 2; waited++) {
+                ck_assert_uint_lt(waited, 100);      /* not 10 s, as among full nodes */
+                kit_run(kit, 10);
+        }
+        ck_assert_uint_gt(commit_of(2), last);
+        kit_crash(kit, 2);                   /* the witness alone is no majority */
+        kit_run(kit, 5000);
+        ck_assert(!raft_has_quorum(kit->nodes[3].raft));
+        kit_start(kit, 2);
+        kit_run(kit, 5000);
+        ck_assert_uint_eq(kit_leader(kit), 2);
+}
+END_TEST
+
+START_TEST(leader_that_stops_hands_over_to_a_full_node_and_to_a_witness_only_without_one)
+{
+        with_witness();
+        ck_assert(raft_transfer_to_best(kit->nodes[1].raft));
+        ck_assert_uint_eq(raft_transfer_target(kit->nodes[1].raft), 2);
+        kit_run(kit, 100);
+        ck_assert_uint_eq(kit_leader(kit), 2);
+        kit_crash(kit, 1);
+        kit_run(kit, 100);
+        ck_assert(raft_transfer_to_best(kit->nodes[2].raft));
+        ck_assert_uint_eq(raft_transfer_target(kit->nodes[2].raft), 3);
+}
+END_TEST
+
 /* Crashes, cuts and slow disks at random; all nodes campaign, so that leaders change often. */
 START_TEST(random_faults_never_fork_what_is_committed)
 {
@@ -384,6 +463,9 @@ static Suite *suite(void)
         tcase_add_test(c, leadership_is_handed_over_and_stays_where_it_was_sent);
         tcase_add_test(c, transfer_that_cannot_be_finished_is_given_up);
         tcase_add_test(c, transfer_to_who_is_not_there_is_refused);
+        tcase_add_test(c, witness_leaves_the_lead_to_a_full_node);
+        tcase_add_test(c, witness_that_must_lead_hands_over_to_the_full_node_that_has_caught_up);
+        tcase_add_test(c, leader_that_stops_hands_over_to_a_full_node_and_to_a_witness_only_without_one);
         tcase_add_test(c, preferred_leader_that_is_lost_soon_after_its_return_waits_longer);
         tcase_add_loop_test(c, random_faults_never_fork_what_is_committed, 0, 300);
         suite_add_tcase(s, c);
