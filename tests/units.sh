@@ -74,6 +74,20 @@ check "the leader's peers move" is_made dlock-leader-peer.socket 10.0.0.1:7402
 check "the followers' peers move, all of them" is_made dlock-follower-peer@.socket '127.78.0.%i:1'
 check "a follower without clients has a socket that never starts" grep -qx 'ConditionPathExists=!/' "$scratch/out/dlock-follower@3.socket.d/50-dlock.conf"
 check "nothing else is made" [ "$(made | wc -l)" = 4 ]
+cp etc/follower.ini "$scratch/etc/follower.ini"
+printf '[node]\nwitness = yes\n' > "$scratch/etc/follower-3.ini"
+check "a witness is read" generate
+check "a witness has a socket for clients that never starts" grep -qx 'ConditionPathExists=!/' "$scratch/out/dlock-follower@3.socket.d/50-dlock.conf"
+check "a witness has a socket for peers like any other" [ "$(made | grep -c follower)" = 1 ]
+sed -i 's/^witness = no/witness = yes/' "$scratch/etc/follower.ini"
+printf '[node]\nwitness = no\n' > "$scratch/etc/follower-3.ini"
+check "witnesses are read" generate
+check "all followers are witnesses" grep -qx 'ConditionPathExists=!/' "$scratch/out/dlock-follower@.socket.d/50-dlock.conf"
+check "but for the one that is not" is_made dlock-follower@3.socket '/run/dlock/follower-%i.sock' '127.77.0.%i:7401'
+check "that is all" [ "$(made | grep -c follower)" = 2 ]
+printf '[listen]\nclients = /srv/%%i.sock\n' > "$scratch/etc/follower-3.ini"
+check "a witness with clients is no failed boot" generate
+check "a witness with clients is named" one_line_is_said "follower-3.ini:2: clients names addresses, but a witness"
 rm "$scratch/etc/follower.ini" "$scratch/etc/follower-3.ini"
 printf '[node]\ndirectory = /srv/a "b" c\n' > "$scratch/etc/leader.ini"
 printf '[node]\ndirectory = /srv/%%i\n' > "$scratch/etc/follower.ini"

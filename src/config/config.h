@@ -32,8 +32,9 @@ struct config {
         /* [node] */
         char name[LIMIT_NODE_NAME_BYTES + 1];        /* name: default leader, follower-N */
         char directory[4096];                        /* directory: default auto: $STATE_DIRECTORY, else /var/lib/dlock/leader or /var/lib/dlock/follower-N */
+        bool witness;                                /* witness: default no; a follower that votes and keeps all, but serves no clients */
         /* [listen] - numeric addresses; in clients socket paths too, and "none" for an empty list */
-        struct config_addresses clients;             /* clients: default /run/dlock/leader.sock, 127.0.0.1:7401 (follower N: 127.77.0.N:7401) */
+        struct config_addresses clients;             /* clients: default /run/dlock/leader.sock, 127.0.0.1:7401 (follower N: 127.77.0.N:7401); of a witness none */
         struct address peers;                        /* peers: default 127.0.0.1:7402 (follower N: 127.77.0.N:7402) */
         bool allow_insecure;                         /* allow_insecure: default no; non-loopback TCP in clients, peers and join is refused without it */
         /* [peer] */
@@ -65,6 +66,6 @@ void config_print(const struct config *config, FILE *file);
 /* Every key of the table at its default with its meaning as a comment: the shipped etc/ files are this output. */
 void config_print_defaults(enum config_role role, FILE *file);
 
-/* Where the running settings and reloaded ones differ in what only a restart applies (name, directory, clients, peers,
+/* Where the running settings and reloaded ones differ in what only a restart applies (name, directory, witness, clients, peers,
  * advertise): writes the keys, separated by ", ", into names; returns how many. */
 size_t config_needs_restart(const struct config *running, const struct config *loaded, char names[256]);

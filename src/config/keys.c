@@ -12,6 +12,7 @@
 #define PORT_CLIENTS 7401
 #define PORT_PEERS 7402
 
+static const char *const words_witness[] = { "no", "yes", NULL };
 static const char *const words_insecure[] = { "no", "yes", NULL };
 static const char *const words_bootstrap[] = { "auto", "now", NULL };
 static const char *const words_level[] = { "error", "warning", "notice", "info", "debug", NULL };
@@ -21,6 +22,8 @@ const struct config_key config_keys[] = {
           MEMBER_OF(name), .expands = true, .needs_restart = true },
         { "node", "directory", "Where the database is; auto: $STATE_DIRECTORY as systemd sets it, else below /var/lib/dlock", BOTH("auto"), &config_kind_directory,
           MEMBER_OF(directory), .expands = true, .needs_restart = true },
+        { "node", "witness", "Whether this node only votes and keeps the locks, and serves no clients; as it was when the node joined", { NULL, "no" }, &config_kind_flag,
+          MEMBER_OF(witness), .words = words_witness, .needs_restart = true },
 
         { "listen", "clients", "Where clients connect", { "/run/dlock/leader.sock, 127.0.0.1:7401", "/run/dlock/follower-%i.sock, 127.77.0.%i:7401" }, &config_kind_addresses,
           MEMBER_OF(clients), .maximum = CONFIG_LISTEN_MAX, .port = PORT_CLIENTS, .numeric = true, .expands = true, .needs_restart = true },

@@ -153,27 +153,42 @@ static bool is_of_instance(const char *path)
         return slash && strncmp(slash, "/follower-", strlen("/follower-")) == 0;
 }
 
+/* What decides where a unit listens: the key itself, or for the clients of a follower that it is a witness. */
+static const struct config_setting *deciding(const struct config_settings *settings, const struct config *config, const struct config_key *key)
+{
+        const struct config_key *witness = config_key_find(config->role, "node", "witness");
+        const struct config_setting *setting = &settings->items[key - config_keys], *other = witness ? &settings->items[witness - config_keys] : setting;
+        bool of_clients = strcmp(key->name, "clients") == 0;
+
+        if (!of_clients || other->line == 0)
+                return setting;
+        return config->witness || setting->line == 0 || setting->file < other->file ? other : setting;
+}
+
 /* The units of one set of files. */
 static void make_units(const char *directory, const struct config_settings *settings, const struct config *config, bool instance_only)
 {
         for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
                 const struct config_key *key = config_key_find(config->role, units[i].section, units[i].key);
-                const struct config_setting *setting = &settings->items[key - config_keys];
+                const struct config_setting *by = deciding(settings, config, key);
+                const char *value = settings->items[key - config_keys].text;
                 char unit[128], number[16] = "";
                 static struct text text;
 
-                if (units[i].role != config->role || setting->line == 0 || (instance_only && !is_of_instance(settings->paths[setting->file])))
+                if (config->witness && strcmp(key->name, "clients") == 0)
+                        value = "none";
+                if (units[i].role != config->role || by->line == 0 || (instance_only && !is_of_instance(settings->paths[by->file])))
                         continue;
-                if (!instance_only && strcmp(setting->text, key->defaults[config->role]) == 0)
+                if (!instance_only && strcmp(value, key->defaults[config->role]) == 0)
                         continue;
                 if (instance_only)
                         (void)snprintf(number, sizeof(number), "%u", config->instance);
                 (void)snprintf(unit, sizeof(unit), "%s%s%s", units[i].name, number, units[i].suffix);
                 if (strcmp(units[i].section, "listen") == 0)
-                        text_of_addresses(&text, config, key, setting->text);
+                        text_of_addresses(&text, config, key, value);
                 else
-                        text_of_directory(&text, setting->text);
-                write_drop_in(directory, unit, settings->paths[setting->file], &text);
+                        text_of_directory(&text, value);
+                write_drop_in(directory, unit, settings->paths[by->file], &text);
         }
 }
 

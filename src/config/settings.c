@@ -167,6 +167,21 @@ static int check_lengths(const struct config_settings *settings, const struct co
         return 0;
 }
 
+/* A witness has no clients; the shipped file names the usual addresses, and that is nobody's wish. */
+static int take_clients_from_witness(const struct config_settings *settings, struct config *config, char error[512])
+{
+        const struct config_key *key = config_key_find(config->role, "listen", "clients");
+        const char *text = settings->items[key - config_keys].text;
+
+        if (!config->witness || config->clients.count == 0)
+                return 0;
+        if (strcmp(text, key->defaults[config->role]) != 0)
+                return settings_refuse(settings, &config->clients, NULL, config,
+                                       "clients names addresses, but a witness serves no clients; clients = none, or witness = no in [node], would be accepted", error);
+        config->clients.count = 0;
+        return 0;
+}
+
 static int settings_check(const struct config_settings *settings, const struct config *config, char error[512])
 {
         static int (*const checks[])(const struct config_settings *, const struct config *, char[512]) = {
@@ -220,6 +235,8 @@ int config_settings_load(const char *directory, enum config_role role, unsigned 
                 r = loader_read_path(&loader, path, error);
         }
         if (r == 0)
+                r = take_clients_from_witness(&settings, &config, error);
+        if (r == 0)
                 r = settings_check(&settings, &config, error);
         if (r < 0)
                 return r;
@@ -239,6 +256,8 @@ int config_settings_load_stream(FILE *file, const char *path, enum config_role r
         r = loader_begin(&loader, role, instance, error);
         if (r == 0)
                 r = loader_read(&loader, file, path, error);
+        if (r == 0)
+                r = take_clients_from_witness(&settings, &config, error);
         if (r == 0)
                 r = settings_check(&settings, &config, error);
         if (r < 0)

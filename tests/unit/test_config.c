@@ -229,14 +229,6 @@ START_TEST(heartbeat_is_at_most_a_third_of_the_timeout)
 }
 END_TEST
 
-START_TEST(comments_spaces_and_a_missing_last_newline_are_fine)
-{
-        ck_assert_msg(load_leader("; comment\n# another\n\n[node]  \nname =  x  \n[log]\nkeep_entries=7") == 0, "%s", error);
-        ck_assert_str_eq(config.name, "x");
-        ck_assert_uint_eq(config.keep_entries, 7);
-}
-END_TEST
-
 /* What is printed, read again, prints the same. */
 static void assert_prints_back(const struct config *printed, enum config_role role, unsigned instance)
 {
@@ -256,6 +248,38 @@ static void assert_prints_back(const struct config *printed, enum config_role ro
         (void)fclose(file);
         ck_assert_str_eq(first, second);
 }
+
+static int load_follower(const char *text)
+{
+        write_file("follower.ini", text, strlen(text));
+        return config_load(directory, CONFIG_FOLLOWER, 2, &config, error);
+}
+
+START_TEST(witness_has_no_clients)
+{
+        ck_assert_int_eq(load_follower("[node]\nwitness = yes\n"), 0);
+        ck_assert(config.witness);
+        ck_assert_uint_eq(config.clients.count, 0);
+        ck_assert_uint_eq(config.peers.port, 7402);
+        assert_prints_back(&config, CONFIG_FOLLOWER, 2);
+        /* As the shipped file has it. */
+        ck_assert_int_eq(load_follower("[node]\nwitness = yes\n[listen]\nclients = /run/dlock/follower-%i.sock, 127.77.0.%i:7401\n"), 0);
+        ck_assert_uint_eq(config.clients.count, 0);
+        ck_assert_int_eq(load_follower("[listen]\nclients = none\n[node]\nwitness = yes\n"), 0);
+        ck_assert_int_eq(load_follower("[node]\nwitness = yes\n[listen]\nclients = /run/x.sock\n"), -EINVAL);
+        ck_assert_msg(strstr(error, "follower.ini:4: clients ") && strstr(error, "clients = none, or witness = no") && strstr(error, "would be accepted"), "%s", error);
+        ck_assert_int_eq(load_follower("[node]\nwitness = maybe\n"), -EINVAL);
+        assert_refused("[node]\nwitness = yes\n", 2, "unknown key witness");      /* a leader is none */
+}
+END_TEST
+
+START_TEST(comments_spaces_and_a_missing_last_newline_are_fine)
+{
+        ck_assert_msg(load_leader("; comment\n# another\n\n[node]  \nname =  x  \n[log]\nkeep_entries=7") == 0, "%s", error);
+        ck_assert_str_eq(config.name, "x");
+        ck_assert_uint_eq(config.keep_entries, 7);
+}
+END_TEST
 
 START_TEST(what_is_printed_is_read_back)
 {
@@ -321,6 +345,7 @@ static Suite *suite(void)
         tcase_add_test(c, lines_and_names_that_a_library_would_cut_are_refused);
         tcase_add_test(c, tcp_beyond_the_host_must_be_admitted);
         tcase_add_test(c, heartbeat_is_at_most_a_third_of_the_timeout);
+        tcase_add_test(c, witness_has_no_clients);
         tcase_add_test(c, comments_spaces_and_a_missing_last_newline_are_fine);
         tcase_add_test(c, what_is_printed_is_read_back);
         tcase_add_test(c, shipped_files_have_every_key_at_its_default);
