@@ -230,6 +230,7 @@ static void keep_bound_settings(struct config *loaded, const struct config *runn
 {
         memcpy(loaded->name, running->name, sizeof(loaded->name));
         memcpy(loaded->directory, running->directory, sizeof(loaded->directory));
+        loaded->witness = running->witness;
         loaded->clients = running->clients;
         loaded->peers = running->peers;
         loaded->has_advertise = running->has_advertise;

@@ -54,6 +54,7 @@ struct daemon {
         char join_complaint[LIMIT_REASON_BYTES + 128];
         char address[LIMIT_ADDRESS_BYTES + 1];       /* where this node is reached; "": not known yet */
         uint64_t members_next, linked_at, led_at;
+        bool witness_compared;
 
         bool stopping, may_leave, failed;
         uint64_t stop_by, status_next;

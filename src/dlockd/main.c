@@ -174,6 +174,16 @@ static void compare(const struct listen_sockets *adopted, const struct address *
                              key, address_format(address, text));
 }
 
+/* A node without clients listens to none, whatever the service manager has opened for it; who connects there waits in vain. */
+static void drop_unwanted(const struct config *config, struct listen_sockets *clients)
+{
+        if (config->clients.count > 0 || clients->count == 0)
+                return;
+        diag_warning("%s: the sockets for clients that were passed are not served: \"systemctl daemon-reload\", then stop the socket unit",
+                     config->witness ? "[node] witness = yes" : "[listen] clients = none");
+        listen_close(clients);
+}
+
 static int open_sockets(const struct config *config, struct listen_sockets *clients, struct listen_sockets *peers)
 {
         char line[256];
@@ -186,6 +196,7 @@ static int open_sockets(const struct config *config, struct listen_sockets *clie
                 failure_say(line);
                 return r;
         }
+        drop_unwanted(config, clients);
         for (size_t i = 0; i < config->clients.count; i++)
                 if (clients->count > 0 && i == 0) {
                         for (size_t j = 0; j < config->clients.count; j++)

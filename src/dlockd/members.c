@@ -131,6 +131,7 @@ static void on_join_up(void *context, const struct peer_hello *welcome, const ch
         seek(daemon);
         on_reached(daemon, local_host);
         join.incarnation = daemon->identity.incarnation;
+        join.witness = daemon->config.witness;
         join.preferred = daemon->config.role == CONFIG_LEADER;
         memcpy(join.name, daemon->config.name, sizeof(join.name));
         memcpy(join.address, daemon->address, sizeof(join.address));
@@ -365,6 +366,17 @@ static bool shall_dial(const struct daemon *daemon, const struct raft_member *me
                (daemon->now - daemon->led_at >= LEADERLESS_MS && linked_voters(daemon, configuration) <= raft_configuration_voters(configuration) / 2);
 }
 
+/* What a node is, it says when it joins. */
+static void compare_witness(struct daemon *daemon, const struct raft_member *self)
+{
+        if (daemon->witness_compared)
+                return;
+        daemon->witness_compared = true;
+        if (self->witness != daemon->config.witness)
+                diag_warning("[node] witness = %s, but the cluster let this node in as %s: \"dlockctl remove\" it, empty its state directory and let it join again",
+                             daemon->config.witness ? "yes" : "no", self->witness ? "a witness" : "one that serves clients");
+}
+
 static void look_at_members(struct daemon *daemon)
 {
         const struct raft *raft = replica_raft(daemon->replica);
@@ -379,6 +391,8 @@ static void look_at_members(struct daemon *daemon)
 
                 peer_hub_member(daemon->hub, member->id, member->name,
                                 shall_dial(daemon, member) ? replica_address(daemon->replica, member->id) : NULL);
+                if (member->id == daemon->identity.node)
+                        compare_witness(daemon, member);
                 alone = alone && !peer_hub_is_linked(daemon->hub, member->id) && !replica_is_away(daemon->replica, member->id);
         }
         peer_hub_members_end(daemon->hub);

@@ -320,8 +320,11 @@ static int do_it(struct work *work)
 static int run(struct work *work)
 {
         const struct rescue *rescue = work->rescue;
-        int r = rescue->backup ? open_backup(work) : open_survivor(work);
+        int r;
 
+        if (rescue->config->witness)
+                return fail("node '%s' is a witness, and a cluster needs a node that serves clients: set [node] witness = no for it", rescue->config->name);
+        r = rescue->backup ? open_backup(work) : open_survivor(work);
         if (r != EXIT_SUCCESS)
                 return r;
         if (!rescue->backup && is_only_voter(work))

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import struct
 import subprocess
 import tempfile
 import time
@@ -123,6 +124,22 @@ class Node:
     def sql(self, statement):
         with contextlib.closing(sqlite3.connect(f"file:{self.data}/dlock.db?mode=ro", uri=True, timeout=10)) as database:
             return database.execute(statement).fetchall()
+
+    def configuration(self):
+        """(level, {name: (votes, is preferred, is a witness)}) of the newest entry of members in its log; None: there is none."""
+        rows = self.sql("SELECT body FROM log WHERE kind = 'configuration' ORDER BY idx DESC LIMIT 1")
+        if not rows:
+            return None
+        body, members = rows[0][0], {}
+        _, level, count = struct.unpack_from("<BHH", body)
+        at = 5
+        for _ in range(count):
+            standing, flags, size = struct.unpack_from("<BBB", body, at + 24)
+            name = body[at + 27 : at + 27 + size].decode()
+            members[name] = (standing == 2, bool(flags & 1), bool(flags & 2))
+            at += 27 + size
+        assert at == len(body)
+        return level, members
 
 
 class Cluster:
