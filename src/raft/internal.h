@@ -205,6 +205,8 @@ void raft_snapshot_give_up(struct raft *raft);
 void raft_membership_tick(struct raft *raft);
 
 /* transfer.c */
+/* Accepts NULL. It takes what it is sent as it comes, and is not further from the end than one message. */
+bool raft_keeps_up(const struct raft *raft, const struct progress *progress);
 /* Any role: notices who leads, and for how long. */
 void raft_transfer_notice(struct raft *raft);
 void raft_transfer_tick(struct raft *raft);

@@ -136,22 +136,76 @@ static bool raise_level(struct raft *raft)
         return true;
 }
 
-/* A learner that keeps up, and is there, becomes a voter as long as there is room for one. */
-void raft_membership_tick(struct raft *raft)
+/* M3: a learner that is there and keeps up, the preferred leader before all others; NULL: there is none. */
+static const struct raft_member *next_voter(struct raft *raft)
 {
         const struct raft_configuration *configuration = raft_configuration(raft);
+        const struct raft_member *next = NULL;
 
-        if (!raft_may_change(raft) || raise_level(raft) || raft_configuration_voters(configuration) >= raft->settings.max_voters)
-                return;
         for (size_t i = 0; i < configuration->count; i++) {
                 const struct raft_member *member = &configuration->members[i];
                 const struct progress *progress = raft_progress_of(raft, member->id);
 
-                if (member->standing != RAFT_LEARNER || !progress || !progress->link_up || !progress->caught_up || raft->now < progress->learns_until_ms)
+                if (member->standing != RAFT_LEARNER || !raft_keeps_up(raft, progress) || !progress->caught_up || raft->now < progress->learns_until_ms)
                         continue;
-                if (progress->state != PROGRESS_REPLICATE || progress->match < raft->log.last)
-                        continue;
-                (void)change_standing(raft, member->id, RAFT_VOTER);
-                return;
+                if (!next || member->preferred)
+                        next = member;
         }
+        return next;
+}
+
+static bool is_there(const struct raft *raft, uint64_t node)
+{
+        return node == raft->id || raft_is_linked(raft, node);
+}
+
+bool raft_can_do_without(const struct raft *raft, uint64_t id)
+{
+        const struct raft_configuration *configuration = raft_configuration(raft);
+        size_t voters = 0, there = 0;
+
+        for (size_t i = 0; i < configuration->count; i++) {
+                const struct raft_member *member = &configuration->members[i];
+
+                if (member->standing != RAFT_VOTER || member->id == id)
+                        continue;
+                voters++;
+                there += is_there(raft, member->id);
+        }
+        return there > voters / 2;
+}
+
+/* Whose vote the preferred leader takes when there is no room: that of the youngest full member, one that is not there before all
+ * others. 0: of nobody. */
+static uint64_t dispensable_voter(const struct raft *raft)
+{
+        const struct raft_configuration *configuration = raft_configuration(raft);
+        const struct raft_member *found = NULL;
+
+        for (size_t i = configuration->count; i-- > 0;) {
+                const struct raft_member *member = &configuration->members[i];
+
+                if (member->standing != RAFT_VOTER || member->witness || member->id == raft->id || !raft_can_do_without(raft, member->id))
+                        continue;
+                if (!found || (is_there(raft, found->id) && !is_there(raft, member->id)))
+                        found = member;
+        }
+        return found ? found->id : 0;
+}
+
+/* One change at a time (M1): the level, then who votes. */
+void raft_membership_tick(struct raft *raft)
+{
+        const struct raft_configuration *configuration = raft_configuration(raft);
+        const struct raft_member *next;
+
+        if (!raft_may_change(raft) || raise_level(raft))
+                return;
+        next = next_voter(raft);
+        if (!next)
+                return;
+        if (raft_configuration_voters(configuration) < raft->settings.max_voters)
+                (void)change_standing(raft, next->id, RAFT_VOTER);
+        else if (next->preferred && raft->settings.max_voters > 1)
+                (void)change_standing(raft, dispensable_voter(raft), RAFT_LEARNER);     /* it follows in its place */
 }

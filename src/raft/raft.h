@@ -170,6 +170,8 @@ bool raft_may_change(const struct raft *raft);
 /* Lets a learner in; its id is the index. Of newcomer incarnation, name, witness and preferred count; preferred only when no
  * other member is. replaces: a member that leaves in the same entry, or 0. */
 uint64_t raft_add_learner(struct raft *raft, const struct raft_member *newcomer, uint64_t replaces);
+/* Of the voters without this one a majority is there, so that they can commit that it votes no more. */
+bool raft_can_do_without(const struct raft *raft, uint64_t id);
 uint64_t raft_demote(struct raft *raft, uint64_t id);
 uint64_t raft_remove(struct raft *raft, uint64_t id);
 

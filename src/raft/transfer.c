@@ -10,8 +10,7 @@ static bool is_full_voter(const struct raft_member *member)
         return member && member->standing == RAFT_VOTER && !member->witness;
 }
 
-/* It takes what it is sent as it comes, and is not far from the end. */
-static bool keeps_up(const struct raft *raft, const struct progress *progress)
+bool raft_keeps_up(const struct raft *raft, const struct progress *progress)
 {
         return progress && progress->link_up && progress->state == PROGRESS_REPLICATE && raft->log.last - progress->match <= LIMIT_APPEND_ENTRIES;
 }
@@ -21,7 +20,7 @@ static bool begin(struct raft *raft, uint64_t target, bool holds, bool returns)
         const struct raft_member *member = raft_configuration_find(raft_configuration(raft), target);
         const struct progress *progress = raft->role == RAFT_LEADER ? raft_progress_of(raft, target) : NULL;
 
-        if (!raft_is_ready(raft) || raft->transfer.target != 0 || !member || member->standing != RAFT_VOTER || !keeps_up(raft, progress))
+        if (!raft_is_ready(raft) || raft->transfer.target != 0 || !member || member->standing != RAFT_VOTER || !raft_keeps_up(raft, progress))
                 return false;
         raft->transfer.target = target;
         raft->transfer.give_up_ms = raft->now + raft->settings.election_timeout_ms;
@@ -46,7 +45,7 @@ bool raft_transfer_to_best(struct raft *raft)
                 const struct raft_member *member = &configuration->members[i];
                 const struct progress *progress = raft->role == RAFT_LEADER ? raft_progress_of(raft, member->id) : NULL;
 
-                if (member->standing != RAFT_VOTER || !keeps_up(raft, progress))
+                if (member->standing != RAFT_VOTER || !raft_keeps_up(raft, progress))
                         continue;
                 if (!best || best->witness > member->witness || (best->witness == member->witness && best_match < progress->match)) {
                         best = member;
@@ -147,7 +146,7 @@ static const struct raft_member *rightful(struct raft *raft)
         for (size_t i = 0; i < configuration->count; i++) {
                 const struct raft_member *member = &configuration->members[i];
 
-                if (!is_full_voter(member) || member->id == raft->id || !keeps_up(raft, raft_progress_of(raft, member->id)))
+                if (!is_full_voter(member) || member->id == raft->id || !raft_keeps_up(raft, raft_progress_of(raft, member->id)))
                         continue;
                 if (member->preferred)
                         return member;
@@ -173,7 +172,7 @@ static void return_leadership(struct raft *raft)
 void raft_transfer_tick(struct raft *raft)
 {
         for (size_t i = 0; i < raft->progress_count; i++)
-                if (!keeps_up(raft, raft->progress[i]))
+                if (!raft_keeps_up(raft, raft->progress[i]))
                         raft->progress[i]->unsteady_ms = raft->now;
         if (raft->transfer.target != 0) {
                 const struct progress *progress = raft_progress_of(raft, raft->transfer.target);

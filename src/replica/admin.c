@@ -85,23 +85,6 @@ static enum admin_outcome transfer(struct replica *replica, struct waiting_admin
         return 0;
 }
 
-/* Would a majority of the remaining voters be there? Without it the removal itself could never be committed. */
-static bool can_do_without(const struct replica *replica, const struct raft_member *member)
-{
-        const struct raft_configuration *configuration = raft_configuration(replica->raft);
-        size_t voters = 0, there = 0;
-
-        for (size_t i = 0; i < configuration->count; i++) {
-                const struct raft_member *other = &configuration->members[i];
-
-                if (other->standing != RAFT_VOTER || other->id == member->id)
-                        continue;
-                voters++;
-                there += other->id == raft_id(replica->raft) || raft_is_linked(replica->raft, other->id);
-        }
-        return there > voters / 2;
-}
-
 static enum admin_outcome remove_member(struct replica *replica, struct waiting_admin *admin, const struct raft_member *member)
 {
         const struct raft_configuration *configuration = raft_configuration(replica->raft);
@@ -111,7 +94,7 @@ static enum admin_outcome remove_member(struct replica *replica, struct waiting_
         admin->request.node = member->id;
         if (member->standing == RAFT_VOTER && raft_configuration_voters(configuration) == 1)
                 return ADMIN_LAST_VOTER;
-        if (member->standing == RAFT_VOTER && !can_do_without(replica, member))
+        if (member->standing == RAFT_VOTER && !raft_can_do_without(replica->raft, member->id))
                 return ADMIN_NO_MAJORITY_LEFT;
         if (member->id == raft_id(replica->raft))
                 (void)raft_transfer_to_best(replica->raft);      /* M4: the next leader takes it out */
