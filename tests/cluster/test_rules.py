@@ -2,7 +2,7 @@
 import os
 
 import wire
-from nodes import Cluster
+from nodes import Cluster, wait_until
 
 
 def everywhere(rule):
@@ -75,8 +75,12 @@ def test_a_refusal_is_not_logged_and_an_accepted_change_is_one_row_everywhere():
             assert bob.release(f"job/{number}").outcome == wire.NO
             assert alice.release(f"job/{number}").outcome == wire.YES
         cluster.wait_until_equal()
-        rows = [node.sql("SELECT idx, term, kind, lock, client, token FROM log WHERE kind IN ('preempt', 'release') ORDER BY idx")
-                for node in cluster.nodes]
+        def rows_of(node):
+            return node.sql("SELECT idx, term, kind, lock, client, token FROM log WHERE kind IN ('preempt', 'release') ORDER BY idx")
+        # What a majority has is applied everywhere, also where the disk is not done yet.
+        for node in cluster.nodes:
+            wait_until(lambda: len(rows_of(node)) >= 10, f"{node.name} has them on disk")
+        rows = [rows_of(node) for node in cluster.nodes]
         assert rows[0] == rows[1] == rows[2]
         assert [(row[2], row[3], row[4]) for row in rows[0]] == [(kind, f"job/{n}", "alice") for n in range(5) for kind in ("preempt", "release")]
 

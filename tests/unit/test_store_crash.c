@@ -324,7 +324,7 @@ START_TEST(power_cut_between_two_transactions_is_never_taken_for_damage)
 
         make_database(0);
         store = open_store();
-        for (unsigned round = 0; round < 60; round++) {
+        for (unsigned round = 0; round < 36; round++) {
                 uint64_t count = round % 2 ? 1 : 1500 + (uint64_t)rand_r(&dice) % 2500;
 
                 /* One transaction each. */
@@ -337,7 +337,7 @@ START_TEST(power_cut_between_two_transactions_is_never_taken_for_damage)
                 after = read_wal();
                 restarts += round > 0 && bytes_load_u64(after.data + 16) != salt;
                 salt = bytes_load_u64(after.data + 16);
-                for (unsigned i = 0; i < 3; i++)
+                for (unsigned i = 0; i < 2; i++)
                         cut_power_between(&before, &after, &dice);
                 bytes_done(&before);
                 before = after;
