@@ -127,9 +127,12 @@ static bool is_settled(const struct raft *raft)
                raft->effects.first > raft->effects.last && raft->effects.truncate_from == 0;
 }
 
-/* E7: asked by the leader itself; no pre-vote, and the others need not have lost it. */
-void raft_lead_if_asked(struct raft *raft)
+/* E7: asked by the leader itself; no pre-vote, and the others need not have lost it. But a leader gives a transfer up after a timeout,
+ * and who was stopped meanwhile, or cannot write, must not depose it then: so it is a tick that decides, which knows the time. */
+static void lead_if_asked(struct raft *raft)
 {
+        if (raft->now - raft->asked_ms >= raft->settings.election_timeout_ms)
+                raft->asked_to_lead = 0;
         if (raft->asked_to_lead == 0 || raft->asked_to_lead != raft->hard.term || raft->role != RAFT_FOLLOWER || !is_settled(raft))
                 return;
         if (raft_configuration_votes(raft_configuration(raft), raft->id))
@@ -138,7 +141,7 @@ void raft_lead_if_asked(struct raft *raft)
 
 void raft_election_tick(struct raft *raft)
 {
-        raft_lead_if_asked(raft);
+        lead_if_asked(raft);
         if (raft->now < raft->election_deadline) {
                 /* Who said no may have lost the leader by now; what was asked may be lost. */
                 if (raft->now >= raft->ask_again_ms && (raft->role == RAFT_PRE_CANDIDATE || (raft->role == RAFT_CANDIDATE && raft->vote_asked)))

@@ -106,6 +106,7 @@ static bool take_entry(struct raft *raft, const struct raft_entry *entry)
                 if (!configuration)
                         return false;
         }
+        raft->asked_to_lead = 0;             /* E7: a leader that appends again has given the transfer up */
         raft_append_own(raft, raft_entry_new(entry->index, entry->term, entry->kind, entry->cluster_ms, entry->wall_ms, entry->body,
                                              entry->size));
         if (configuration)

@@ -93,7 +93,7 @@ struct raft {
         uint64_t refusers[LIMIT_MEMBERS];    /* candidate: voters that said no in this term */
         size_t refuser_count;
         uint64_t ask_again_ms;               /* pre-candidate: who said no may have lost the leader by then */
-        uint64_t asked_to_lead;              /* the term whose leader hands over to this node; 0: none does (E7) */
+        uint64_t asked_to_lead, asked_ms;    /* the term whose leader hands over to this node, 0: none does (E7); when it said so */
         bool by_transfer;                    /* candidate: the leader asked for it */
         bool asked_to_hold, holds;           /* leads, or is asked to, although another node may be preferred */
         uint64_t vote_reply_to;              /* a granted vote waiting for the disk; 0: none */
@@ -170,8 +170,6 @@ void raft_election_hurry(struct raft *raft);
 void raft_vote_request(struct raft *raft, const struct raft_message *message);
 void raft_vote_reply(struct raft *raft, const struct raft_message *message);
 void raft_vote_persisted(struct raft *raft);
-/* Campaigns when the leader asked for it and nothing keeps it from that. */
-void raft_lead_if_asked(struct raft *raft);
 
 /* follower.c */
 void raft_append_request(struct raft *raft, const struct raft_message *message);

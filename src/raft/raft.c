@@ -265,7 +265,6 @@ void raft_persisted(struct raft *raft, uint64_t persist_id)
                 raft_leader_advance(raft);
         else
                 raft_ack_durable(raft);
-        raft_lead_if_asked(raft);
 }
 
 void raft_link(struct raft *raft, uint64_t node, bool up)

@@ -105,11 +105,11 @@ void raft_transfer_flush(struct raft *raft)
 
 void raft_timeout_now(struct raft *raft, const struct raft_message *message)
 {
-        if (message->term != raft->hard.term || raft->role != RAFT_FOLLOWER || raft->leader != message->node)
+        if (message->term != raft->hard.term || raft->role != RAFT_FOLLOWER || raft->leader != message->node || message->index != raft->log.last)
                 return;
         raft->asked_to_lead = message->term;
         raft->asked_to_hold = message->transfer;
-        raft_lead_if_asked(raft);
+        raft->asked_ms = raft->now;
 }
 
 /* A leader that came by a transfer and is lost within a minute would come and go for ever. One that stays is forgiven. */

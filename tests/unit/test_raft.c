@@ -374,6 +374,36 @@ START_TEST(leader_that_stops_hands_over_to_a_full_node_and_to_a_witness_only_wit
 END_TEST
 
 /* Crashes, cuts and slow disks at random; all nodes campaign, so that leaders change often. */
+START_TEST(node_that_hears_of_its_transfer_too_late_deposes_nobody)
+{
+        struct raft_message timeout_now = { .kind = RAFT_TIMEOUT_NOW, .node = 1 };
+        uint64_t term;
+
+        all_campaign(3);
+        term = timeout_now.term = raft_term(kit->nodes[1].raft);
+        timeout_now.index = raft_last(kit->nodes[1].raft);
+        /* The leader gave it up and went on: what it had said arrives after the entries of later, or with them. */
+        ck_assert_uint_ne(kit_propose(kit, 1, 5), 0);
+        kit_run(kit, 100);
+        raft_receive(kit->nodes[3].raft, &timeout_now);
+        kit_run(kit, 100);
+        ck_assert_uint_eq(raft_term(kit->nodes[3].raft), term);
+        timeout_now.index = raft_last(kit->nodes[1].raft);
+        raft_receive(kit->nodes[3].raft, &timeout_now);
+        ck_assert_uint_ne(kit_propose(kit, 1, 6), 0);
+        while (kit_step(kit))
+                ;
+        kit_run(kit, 3000);
+        ck_assert_uint_eq(raft_term(kit->nodes[3].raft), term);
+        /* It was stopped before it could act on it. */
+        timeout_now.index = raft_last(kit->nodes[1].raft);
+        raft_receive(kit->nodes[3].raft, &timeout_now);
+        raft_tick(kit->nodes[3].raft, kit->now + 1500, kit->now + 1500);
+        kit->now += 1500;
+        ck_assert_uint_eq(raft_term(kit->nodes[3].raft), term);
+}
+END_TEST
+
 START_TEST(random_faults_never_fork_what_is_committed)
 {
         uint64_t committed = 0;
@@ -467,6 +497,7 @@ static Suite *suite(void)
         tcase_add_test(c, witness_that_must_lead_hands_over_to_the_full_node_that_has_caught_up);
         tcase_add_test(c, leader_that_stops_hands_over_to_a_full_node_and_to_a_witness_only_without_one);
         tcase_add_test(c, preferred_leader_that_is_lost_soon_after_its_return_waits_longer);
+        tcase_add_test(c, node_that_hears_of_its_transfer_too_late_deposes_nobody);
         tcase_add_loop_test(c, random_faults_never_fork_what_is_committed, 0, 300);
         suite_add_tcase(s, c);
         return s;
