@@ -246,6 +246,13 @@ static bool heartbeat_is_due(const struct raft *raft, const struct progress *pro
         return raft->now - progress->sent_ms >= raft->settings.heartbeat_ms || progress->round_sent < raft->round;
 }
 
+/* While entries or a snapshot are on their way: a word that needs no log to agree on. */
+static void heartbeat(struct raft *raft, struct progress *progress)
+{
+        if (heartbeat_is_due(raft, progress))
+                send_append(raft, progress, 0, 0, NULL, 0, 0);
+}
+
 /* One message of entries from memory, from next on (C4). */
 static void send_entries(struct raft *raft, struct progress *progress, uint64_t previous_term)
 {
@@ -276,8 +283,12 @@ static void flush_replicate(struct raft *raft, struct progress *progress)
                 send_entries(raft, progress, term);
                 sent = true;
         }
-        if (sent || !raft_log_term(&raft->log, progress->next - 1, &term))
+        if (sent)
                 return;
+        if (!raft_log_term(&raft->log, progress->next - 1, &term)) {
+                heartbeat(raft, progress);   /* the window is full, and what is in it has left memory */
+                return;
+        }
         if (heartbeat_is_due(raft, progress) || progress->commit_sent < raft->commit)
                 send_append(raft, progress, progress->next - 1, term, NULL, 0, 0);
 }
@@ -358,13 +369,6 @@ void raft_log_read(struct raft *raft, uint64_t node, uint64_t from, struct raft_
                 bytes += sizeof(*copy) + copy->size;
         }
         send_append(raft, progress, progress->next - 1, skip ? entries[0]->term : progress->installed_term, copies, count - skip, bytes);
-}
-
-/* While entries or a snapshot are on their way: a word that needs no log to agree on. */
-static void heartbeat(struct raft *raft, struct progress *progress)
-{
-        if (heartbeat_is_due(raft, progress))
-                send_append(raft, progress, 0, 0, NULL, 0, 0);
 }
 
 static void flush_progress(struct raft *raft, struct progress *progress)

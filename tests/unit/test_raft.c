@@ -404,6 +404,31 @@ START_TEST(node_that_hears_of_its_transfer_too_late_deposes_nobody)
 }
 END_TEST
 
+START_TEST(follower_whose_disk_is_behind_still_hears_its_leader)
+{
+        static const uint8_t body[60000];
+        uint64_t contact = 0;
+
+        all_campaign(3);
+        kit_hold_disk(kit, 3, true);
+        /* More than may be under way to a follower, and more than stays in memory. */
+        for (unsigned i = 0; i < 150; i++) {
+                ck_assert(raft_may_propose(kit->nodes[1].raft));
+                (void)raft_propose(kit->nodes[1].raft, RAFT_ENTRY_PREEMPT, body, sizeof(body));
+                kit_run(kit, 10);
+                raft_applied(kit->nodes[1].raft, commit_of(1));
+        }
+        kit_run(kit, 5000);
+        ck_assert_uint_eq(kit_leader(kit), 1);
+        ck_assert_uint_eq(raft_leader(kit->nodes[3].raft), 1);
+        ck_assert(raft_leader_contact(kit->nodes[3].raft, &contact));
+        ck_assert_uint_le(kit->now - contact, 200);
+        kit_hold_disk(kit, 3, false);
+        kit_run(kit, 1000);
+        ck_assert_uint_eq(raft_durable(kit->nodes[3].raft), raft_last(kit->nodes[1].raft));
+}
+END_TEST
+
 START_TEST(random_faults_never_fork_what_is_committed)
 {
         uint64_t committed = 0;
@@ -498,6 +523,7 @@ static Suite *suite(void)
         tcase_add_test(c, leader_that_stops_hands_over_to_a_full_node_and_to_a_witness_only_without_one);
         tcase_add_test(c, preferred_leader_that_is_lost_soon_after_its_return_waits_longer);
         tcase_add_test(c, node_that_hears_of_its_transfer_too_late_deposes_nobody);
+        tcase_add_test(c, follower_whose_disk_is_behind_still_hears_its_leader);
         tcase_add_loop_test(c, random_faults_never_fork_what_is_committed, 0, 300);
         suite_add_tcase(s, c);
         return s;
