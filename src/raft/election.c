@@ -238,6 +238,7 @@ void raft_vote_persisted(struct raft *raft)
         if (raft->role != RAFT_CANDIDATE || raft->vote_asked)
                 return;
         raft->vote_asked = true;
+        raft_election_arm(raft);             /* a slow disk here leaves the others their time */
         count_vote(raft, raft->id);
         if (is_majority(raft, raft->vote_count))
                 raft_become_leader(raft);

@@ -429,6 +429,21 @@ START_TEST(follower_whose_disk_is_behind_still_hears_its_leader)
 }
 END_TEST
 
+START_TEST(candidate_whose_vote_was_long_on_its_way_to_the_disk_waits_for_the_others)
+{
+        all_campaign(3);
+        kit_hold_disk(kit, 2, true);
+        kit_hold_disk(kit, 3, true);
+        kit_crash(kit, 1);
+        kit_run(kit, 5000);
+        ck_assert_int_eq(raft_role(kit->nodes[2].raft), RAFT_CANDIDATE);
+        kit_cut(kit, 2, 3, true);            /* nobody answers at once */
+        kit_hold_disk(kit, 2, false);
+        kit_run(kit, 900);
+        ck_assert_int_eq(raft_role(kit->nodes[2].raft), RAFT_CANDIDATE);
+}
+END_TEST
+
 START_TEST(random_faults_never_fork_what_is_committed)
 {
         uint64_t committed = 0;
@@ -524,6 +539,7 @@ static Suite *suite(void)
         tcase_add_test(c, preferred_leader_that_is_lost_soon_after_its_return_waits_longer);
         tcase_add_test(c, node_that_hears_of_its_transfer_too_late_deposes_nobody);
         tcase_add_test(c, follower_whose_disk_is_behind_still_hears_its_leader);
+        tcase_add_test(c, candidate_whose_vote_was_long_on_its_way_to_the_disk_waits_for_the_others);
         tcase_add_loop_test(c, random_faults_never_fork_what_is_committed, 0, 300);
         suite_add_tcase(s, c);
         return s;
