@@ -335,6 +335,12 @@ static void forward(struct replica *replica, struct pending *pending)
         (void)RB_INSERT(forward_tree, &replica->by_forward, pending);
 }
 
+/* Promise 3: who asked may have asked another node since, and what the nodes remember of that has an end. */
+static bool is_too_old(const struct replica *replica, const struct pending *pending)
+{
+        return replica->now - pending->arrived > LIMIT_RESEND_MS;
+}
+
 void replica_decide_waiting(struct replica *replica)
 {
         bool may_forward = replica->leader != 0 && replica->leader != raft_id(replica->raft) && replica->leader_linked;
@@ -342,9 +348,11 @@ void replica_decide_waiting(struct replica *replica)
 
         for (pending = TAILQ_FIRST(&replica->undecided); pending; pending = next) {
                 next = TAILQ_NEXT(pending, link);
+                if (is_too_old(replica, pending))
+                        continue;
                 if (replica_may_decide(replica))
                         decide(replica, pending);
-                else if (may_forward && replica->now - pending->arrived <= LIMIT_RESEND_MS)
+                else if (may_forward)
                         forward(replica, pending);
         }
 }
@@ -440,14 +448,14 @@ void replica_answer_waiting(struct replica *replica)
         replica_answer_reads(replica);
 }
 
-/* Deadlines, and forwards that came back from a node that does not lead. */
+/* Deadlines, what nobody decides any more, and forwards that came back from a node that does not lead. */
 void replica_sweep_requests(struct replica *replica)
 {
         struct pending *pending, *next;
 
         for (pending = RB_MIN(origin_tree, &replica->by_origin); pending; pending = next) {
                 next = RB_NEXT(origin_tree, &replica->by_origin, pending);
-                if (replica->now >= pending->deadline) {
+                if (replica->now >= pending->deadline || (pending->state == PENDING_UNDECIDED && is_too_old(replica, pending))) {
                         pending->outcome = pending->sent ? REPLICA_UNKNOWN : REPLICA_NO_LEADER;
                         pending->owner.size = 0;
                         pending->token = pending->index = 0;

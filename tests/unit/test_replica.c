@@ -481,6 +481,32 @@ START_TEST(what_another_leader_granted_counts_for_more_than_an_old_refusal)
 }
 END_TEST
 
+START_TEST(request_that_grew_old_without_a_leader_is_not_decided_any_more)
+{
+        const struct lock_request request = request_of(LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+
+        cut[1] = true;
+        for (uint64_t other = 2; other <= NODES; other++) {
+                replica_link(nodes[1].replica, other, 0, false);
+                replica_link(nodes[other].replica, 1, 0, false);
+        }
+        run(3000);
+        replica_request(nodes[1].replica, &(struct replica_origin){ .session = 1, .tag = 1 }, &request, now + 3600000);
+        /* Its client has asked another node long since; so long that the nodes need not remember the answer. */
+        run(LIMIT_RESEND_MS + 1000);
+        ck_assert_ptr_nonnull(answer_of(1, 1));
+        ck_assert_int_eq(answer_of(1, 1)->outcome, REPLICA_NO_LEADER);
+        cut[1] = false;
+        for (uint64_t other = 2; other <= NODES; other++) {
+                replica_link(nodes[1].replica, other, 1, true);
+                replica_link(nodes[other].replica, 1, 1, true);
+        }
+        run(5000);
+        ck_assert_int_eq(raft_role(replica_raft(nodes[1].replica)), RAFT_LEADER);
+        ck_assert_ptr_null(owner_at(1, "a"));
+}
+END_TEST
+
 START_TEST(request_that_was_cancelled_never_happens)
 {
         ask(2, 7, LOCK_CHANGE_CANCEL, 1, 1, "alice", "a");
@@ -794,6 +820,7 @@ static Suite *suite(void)
         tcase_add_test(c, level_rises_when_all_members_know_it_and_not_before);
         tcase_add_test(c, tables_on_disk_make_the_same_state_again);
         tcase_add_test(c, whole_log_becomes_the_state_when_a_cluster_begins_anew);
+        tcase_add_test(c, request_that_grew_old_without_a_leader_is_not_decided_any_more);
         suite_add_tcase(s, c);
         return s;
 }
