@@ -46,17 +46,36 @@ const struct directory_change *directory_find(const struct directory *directory,
         return item ? &item->change : NULL;
 }
 
+uint64_t directory_index(const struct directory *directory, uint64_t node)
+{
+        const struct directory_item *item = find(directory, node);
+
+        return item ? item->index : 0;
+}
+
+/* Who is still a member and loses its place announces itself again. */
+static struct directory_item *give_way(struct directory *directory)
+{
+        struct directory_item *oldest = &directory->items[0];
+
+        for (size_t i = 1; i < directory->count; i++)
+                if (directory->items[i].index < oldest->index)
+                        oldest = &directory->items[i];
+        if (oldest->persisted) {
+                assert(directory->gone_count < LIMIT_MEMBERS);
+                directory->gone[directory->gone_count++] = oldest->change.node;
+        }
+        oldest->persisted = false;
+        return oldest;
+}
+
 void directory_apply(struct directory *directory, uint64_t index, const struct directory_change *change)
 {
         struct directory_item *item = find(directory, change->node);
 
         if (!item && directory->count < LIMIT_MEMBERS)
                 item = &directory->items[directory->count++];
-        if (!item) {
-                item = &directory->items[0];
-                for (size_t i = 1; i < directory->count; i++)
-                        if (directory->items[i].index < item->index)
-                                item = &directory->items[i];
-        }
-        *item = (struct directory_item){ .change = *change, .index = index, .dirty = true };
+        if (!item)
+                item = give_way(directory);
+        *item = (struct directory_item){ .change = *change, .index = index, .dirty = true, .persisted = item->persisted };
 }

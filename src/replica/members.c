@@ -43,11 +43,12 @@ void replica_hear_address(struct replica *replica, const struct raft_entry *entr
                 directory_apply(&replica->heard, entry->index, &change);
 }
 
+/* A snapshot may be newer than what was heard before it. */
 static const struct directory_change *newest(const struct replica *replica, uint64_t node)
 {
-        const struct directory_change *heard = directory_find(&replica->heard, node);
+        bool heard = directory_index(&replica->heard, node) > directory_index(&replica->directory, node);
 
-        return heard ? heard : directory_find(&replica->directory, node);
+        return directory_find(heard ? &replica->heard : &replica->directory, node);
 }
 
 const char *replica_address(const struct replica *replica, uint64_t node)

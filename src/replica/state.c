@@ -87,6 +87,7 @@ static void image_address(struct directory_item *item, struct lock_image *image,
         directory_change_put(&image->body, &item->change);
         (void)snprintf(image->key, sizeof(image->key), "%" PRIu64, item->change.node);
         item->dirty = false;
+        item->persisted = true;
         *record = (struct raft_record){
                 .table = RAFT_TABLE_ADDRESS,
                 .key = image->key,
@@ -95,6 +96,12 @@ static void image_address(struct directory_item *item, struct lock_image *image,
                 .body = image->body.data,
                 .body_size = image->body.size,
         };
+}
+
+static void image_gone_address(uint64_t node, struct lock_image *image, struct raft_record *record)
+{
+        (void)snprintf(image->key, sizeof(image->key), "%" PRIu64, node);
+        *record = (struct raft_record){ .table = RAFT_TABLE_ADDRESS, .key = image->key };
 }
 
 static void image_record(const struct lock_image *image, struct raft_record *record)
@@ -126,7 +133,10 @@ static size_t take_images(struct replica *replica)
 {
         size_t count = 0;
 
-        reserve_images(replica, lock_table_dirty_count(replica->table) + replica->directory.count);
+        reserve_images(replica, lock_table_dirty_count(replica->table) + replica->directory.gone_count + replica->directory.count);
+        for (size_t i = 0; i < replica->directory.gone_count; i++, count++)
+                image_gone_address(replica->directory.gone[i], &replica->images[count], &replica->records[count]);
+        replica->directory.gone_count = 0;
         for (size_t i = 0; i < replica->directory.count; i++)
                 if (replica->directory.items[i].dirty) {
                         image_address(&replica->directory.items[i], &replica->images[count], &replica->records[count]);
@@ -221,6 +231,7 @@ static bool load_address(struct directory *directory, const struct raft_record *
                 return false;
         directory_apply(directory, index, &change);
         directory->items[directory->count - 1].dirty = false;
+        directory->items[directory->count - 1].persisted = true;
         return true;
 }
 

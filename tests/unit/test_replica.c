@@ -750,6 +750,62 @@ START_TEST(tables_on_disk_make_the_same_state_again)
 }
 END_TEST
 
+/* The directory of a snapshot is as of its base: what the log said before that is older. */
+START_TEST(address_in_a_snapshot_is_newer_than_what_was_heard_before)
+{
+        struct directory_change moved = { .node = 2, .address = "127.0.0.1:8002" };
+        struct replica *replica = nodes[3].replica;
+        struct raft_message snapshot = { .kind = RAFT_SNAPSHOT, .node = 1, .term = raft_term(replica_raft(replica)), .index = 1000, .last = true };
+        struct bytes configuration = { 0 }, body = { 0 };
+
+        run(1500);                           /* addresses are announced */
+        ck_assert_str_eq(replica_address(replica, 2), "127.0.0.1:7002");
+        cut[3] = true;
+        raft_configuration_put(&configuration, raft_configuration(replica_raft(replica)));
+        snapshot.log_term = snapshot.term;
+        snapshot.configuration = configuration.data;
+        snapshot.configuration_size = configuration.size;
+        ck_assert(replica_raft_message(replica, &snapshot));
+        replica_turn(replica);
+        ck_assert_uint_eq(replica_effects(replica)->raft->stage_count, 3);
+        bytes_put_u8(&body, 1);
+        bytes_put_u64(&body, 900);
+        directory_change_put(&body, &moved);
+        ck_assert(replica_staged_record(replica, &(struct raft_record){ .table = RAFT_TABLE_ADDRESS, .key = "2", .label = moved.address, .number = 900,
+                                                                          .body = body.data, .body_size = body.size }));
+        ck_assert(replica_staged_finish(replica));
+        replica_effects_clear(replica);
+        replica_staged(replica);
+        ck_assert_uint_eq(replica_applied(replica), 1000);
+        ck_assert_str_eq(replica_address(replica, 2), "127.0.0.1:8002");
+        bytes_done(&configuration);
+        bytes_done(&body);
+}
+END_TEST
+
+START_TEST(addresses_of_many_that_came_and_went_do_not_keep_a_node_from_starting)
+{
+        struct replica *again;
+
+        /* Every time its disk is empty, so that it is another node. */
+        for (unsigned i = 0; i < LIMIT_MEMBERS + 20; i++) {
+                struct node_message message = { .kind = NODE_JOIN, .incarnation = { { (uint8_t)i, 1 } }, .name = "new" };
+
+                (void)strcpy(message.address, "127.0.0.1:9");
+                replica_join(nodes[1].replica, &(struct replica_origin){ .tag = 1000 + i }, &message, now + 5000);
+                run(i % 40 == 0 ? 1500 : 200);
+                nodes[1].answer_count = 0;
+        }
+        run(3000);
+        again = make(2, &nodes[2].base);
+        load_kept(&nodes[2], again);
+        ck_assert(replica_load_finish(again));
+        ck_assert_str_eq(replica_address(again, 1), "127.0.0.1:7001");
+        ck_assert_str_eq(replica_address(again, 3), "127.0.0.1:7003");
+        replica_free(again);
+}
+END_TEST
+
 START_TEST(whole_log_becomes_the_state_when_a_cluster_begins_anew)
 {
         const struct raft *raft = replica_raft(nodes[1].replica);
@@ -821,6 +877,8 @@ static Suite *suite(void)
         tcase_add_test(c, tables_on_disk_make_the_same_state_again);
         tcase_add_test(c, whole_log_becomes_the_state_when_a_cluster_begins_anew);
         tcase_add_test(c, request_that_grew_old_without_a_leader_is_not_decided_any_more);
+        tcase_add_test(c, address_in_a_snapshot_is_newer_than_what_was_heard_before);
+        tcase_add_test(c, addresses_of_many_that_came_and_went_do_not_keep_a_node_from_starting);
         suite_add_tcase(s, c);
         return s;
 }
