@@ -18,7 +18,7 @@
 #define MEMBERS_MS 100
 /* A member that is linked to nobody for so long tries the join addresses too: the others may have moved. */
 #define ALONE_MS 1000
-/* Who hears of no leader for so long, and is linked to no majority, wakes who is away. */
+/* Who hears of no leader for so long, and is linked to no majority, wakes who is away (see patience). */
 #define LEADERLESS_MS 2000
 
 /* --- where this node is reached --- */
@@ -257,7 +257,7 @@ static const char *judge(void *context, const struct peer_hello *hello)
         if (hello->level < raft_configuration(raft)->level)
                 return "its program is older than what the cluster uses by now: upgrade dlock-server there";
         if (!member)
-                return hello->node > raft_last(raft) ? NULL      /* let in by an entry that has not come here yet */
+                return hello->node > raft_commit(raft) ? NULL    /* let in by an entry that has not come here yet: what is here instead may go */
                        : "not a member any more: empty its state directory to let it join as a new one";
         if (!id128_equal(member->incarnation, hello->incarnation))
                 return "its database is not the one that was let in: empty its state directory to let it join as a new node";
@@ -353,17 +353,24 @@ static size_t linked_voters(const struct daemon *daemon, const struct raft_confi
         return count;
 }
 
+/* How long this node waits for a leader before it dials who is away. A majority that is linked needs nobody - unless its leader is among
+ * them: who was stopped before it and started after it knows only that it was away, and is away to it. */
+static uint64_t patience(const struct daemon *daemon)
+{
+        const struct raft_configuration *configuration = raft_configuration(replica_raft(daemon->replica));
+        bool majority = linked_voters(daemon, configuration) > raft_configuration_voters(configuration) / 2;
+
+        return majority ? LEADERLESS_MS + 3 * daemon->config.timeout_ms : LEADERLESS_MS;
+}
+
 /* Everybody dials everybody, so that the others are linked when the leader dies - but with socket activation a dial starts a node, also
- * one that was stopped on purpose. Whom the log knows to be away is dialled only by who looks for a majority in vain; who said
+ * one that was stopped on purpose. Whom the log knows to be away is dialled only by who looks for a leader in vain; who said
  * BYE to this very process, by it not at all. */
 static bool shall_dial(const struct daemon *daemon, const struct raft_member *member)
 {
-        const struct raft_configuration *configuration = raft_configuration(replica_raft(daemon->replica));
-
         if (replica_said_bye(daemon->replica, member->id))
                 return false;
-        return !replica_is_away(daemon->replica, member->id) ||
-               (daemon->now - daemon->led_at >= LEADERLESS_MS && linked_voters(daemon, configuration) <= raft_configuration_voters(configuration) / 2);
+        return !replica_is_away(daemon->replica, member->id) || daemon->now - daemon->led_at >= patience(daemon);
 }
 
 /* What a node is, it says when it joins. */

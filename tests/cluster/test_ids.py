@@ -89,3 +89,16 @@ def test_a_node_that_was_stopped_finds_the_others_which_do_not_dial_it():
                 node.stop()
                 node.start()
                 wait_until(node.is_ready, f"{node.name} is back\n" + "\n".join(each.log()[-800:] for each in cluster.nodes))
+
+
+def test_two_nodes_that_each_know_the_other_to_have_stopped_meet_again():
+    with Cluster() as cluster:
+        leader, first, second = cluster.nodes
+        leader.stop()
+        for node in (first, second):
+            wait_until(node.is_ready, f"{node.name} has another leader\n{node.log()}")
+        second.stop()
+        leader.start()
+        wait_until(lambda: (leader.status() or {}).get("role") == "leader", "it leads again\n" + leader.log())
+        second.start()
+        wait_until(second.is_ready, "it finds the leader\n" + "\n".join(node.log()[-800:] for node in cluster.nodes))
