@@ -101,6 +101,8 @@ static bool take_entry(struct raft *raft, const struct raft_entry *entry)
                         return true;
                 truncate_from(raft, entry->index);       /* P4: only at a real conflict */
         }
+        if (entry->term < raft_log_last_term(&raft->log) || entry->cluster_ms < raft_log_last_cluster_ms(&raft->log))
+                return false;
         if (entry->kind == RAFT_ENTRY_CONFIGURATION) {
                 configuration = raft_configuration_get(entry->index, entry->body, entry->size);
                 if (!configuration)

@@ -122,7 +122,8 @@ uint64_t raft_wants_log_from(const struct raft *raft)
         bool used = raft->snapshot.making;
 
         for (size_t i = 0; i < raft->progress_count; i++)
-                used |= raft->progress[i]->state == PROGRESS_SNAPSHOT && raft->progress[i]->link_up;
+                used |= raft->progress[i]->state == PROGRESS_SNAPSHOT && raft->progress[i]->link_up &&
+                        raft->now - raft->progress[i]->contact_ms < 2 * raft->settings.election_timeout_ms; /* a stopped process keeps its link */
         if (raft->role != RAFT_LEADER || !used)
                 return UINT64_MAX;
         return raft->snapshot.id != 0 ? raft->snapshot.base.index + 1 : raft->base_index + 1;
