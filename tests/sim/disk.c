@@ -584,13 +584,13 @@ static void make_spool(struct sim *sim, struct sim_node *node)
         raft_snapshot_made(raft, disk->spool_id, &disk->spool_base, disk->spool.size);
 }
 
-/* Whole records from offset on, a few hundred bytes. */
-static size_t chunk_size(const struct bytes *spool, uint64_t offset)
+/* Whole records from offset on. */
+static size_t chunk_size(const struct sim *sim, const struct bytes *spool, uint64_t offset)
 {
         struct bytes_reader reader = bytes_reader_of(spool->data + offset, spool->size - offset);
         size_t size = 0;
 
-        while (reader.left > 0 && size < 600) {
+        while (reader.left > 0 && size < sim->chunk_bytes) {
                 char key[256], label[600];
                 size_t body;
 
@@ -623,7 +623,7 @@ void disk_read_done(struct sim *sim, struct sim_node *node, void *what)
         case READING_CHUNK:
                 if (reading->snapshot == disk->spool_id && reading->from <= disk->spool.size)
                         raft_chunk_read(raft, reading->node, reading->snapshot, reading->from, disk->spool.data + reading->from,
-                                        chunk_size(&disk->spool, reading->from));
+                                        chunk_size(sim, &disk->spool, reading->from));
                 return;
         }
 }

@@ -114,6 +114,29 @@ static void stop_cleanly(struct sim *sim)
         sim_at(sim, sim->now + 2000 * MS + some_time(sim), EVENT_START, node->number, 0, node->life, NULL);
 }
 
+/* A leader hands over, and is gone before it is done: the target campaigns, and so does everybody else. */
+static void hand_over_and_die(struct sim *sim)
+{
+        struct sim_node *leader = node_leader(sim), *target = any_node(sim);
+
+        if (!leader || leader->paused_until > sim->now || !raft_transfer(replica_raft(leader->replica), target->disk.node, sim_chance(sim, 500)))
+                return;
+        sim_trace(sim, "node %u hands over to node %u, and will be gone", leader->number + 1, target->number + 1);
+        node_want_turn(sim, leader);
+        sim_at(sim, sim->now + sim_random(sim, 8 * MS), EVENT_POWER, leader->number, 0, leader->life, NULL);
+}
+
+/* The leader is gone for a moment, and soon again: entries that few have, from many terms (Raft's Figure 8). */
+static void stumble(struct sim *sim)
+{
+        struct sim_node *leader = node_leader(sim);
+
+        if (!leader)
+                return;
+        node_crash(sim, leader, CRASH_POWER);
+        sim_at(sim, sim->now + sim_between(sim, 1, 60) * MS, EVENT_START, leader->number, 0, leader->life, NULL);
+}
+
 static void weather(struct sim *sim)
 {
         sim->drop_per_1000 = sim_chance(sim, 500) ? 0 : (unsigned)sim_random(sim, 30);
@@ -125,7 +148,12 @@ void fault_next(struct sim *sim)
 {
         if (!sim->faults)
                 return;
-        switch (sim_random(sim, 14)) {
+        if (sim->stumbles && sim_chance(sim, 600)) {
+                stumble(sim);
+                sim_at(sim, sim->now + sim_between(sim, 5, 200) * MS, EVENT_FAULT, 0, 0, 0, NULL);
+                return;
+        }
+        switch (sim_random(sim, 15)) {
         case 0: case 1: crash(sim, CRASH_POWER); break;
         case 2: case 3: crash(sim, CRASH_KILL); break;
         case 4: kill_and_cut_power(sim); break;
@@ -136,6 +164,7 @@ void fault_next(struct sim *sim)
         case 10: change_clock(sim); break;
         case 11: stop_cleanly(sim); break;
         case 12: weather(sim); break;
+        case 13: hand_over_and_die(sim); break;
         default:
                 if (sim_chance(sim, 200))
                         blackout(sim);

@@ -65,7 +65,7 @@ static void node_event(struct sim *sim, const struct sim_event *event)
                 return;
         case EVENT_POWER:
                 node_crash(sim, node, CRASH_POWER);
-                sim_at(sim, sim->now + sim_between(sim, 1, 500) * MS, EVENT_START, node->number, 0, node->life, NULL);
+                sim_at(sim, sim->now + sim_between(sim, 1, sim_chance(sim, 500) ? 20 : 500) * MS, EVENT_START, node->number, 0, node->life, NULL);
                 return;
         }
 }
@@ -116,6 +116,7 @@ struct sim *run_new(uint64_t seed, bool verbose)
         sim->now = 1000 * MS;
         sim->delay_max = 5 * MS;
         sim->max_voters = 5;
+        sim->chunk_bytes = 600;
         history_init(sim);
         watch_init(sim);
         main_watch(sim);
@@ -146,6 +147,8 @@ static void begin(struct sim *sim)
         sim->ordered = sim_chance(sim, 500);
         sim->faults = true;
         sim->faults_until = sim->now + sim_between(sim, 3000, 25000) * MS;
+        sim->stumbles = sim_chance(sim, 150);
+        sim->chunk_bytes = sim_chance(sim, 300) ? 50000 : 600;
         sim->disks_get_lost = sim_chance(sim, 500);
         sim->upgrade_per_1000 = sim_chance(sim, 500) ? 300 : 0;
         if (sim->node_count > 2 && sim_chance(sim, 250))

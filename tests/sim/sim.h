@@ -150,6 +150,8 @@ struct sim {
         struct script *script;               /* the scenario that is played; NULL: chance rules */
         uint64_t keep_writes;                /* scenario: of what a killed node had queued */
         unsigned max_voters;
+        bool stumbles;                       /* leaders fall again and again */
+        size_t chunk_bytes;                  /* of a snapshot */
         bool disks_get_lost;                 /* else members are removed */
         unsigned upgrade_per_1000;           /* of starts are with the program of the next level */
 

@@ -137,7 +137,7 @@ static void watch_vote(struct sim *sim, struct sim_node *node, const struct raft
         if (*vote != 0 && *vote != message->node)
                 sim_fail(sim, "E2: node %u votes twice in term %" PRIu64, node->number + 1, message->term);
         *vote = message->node;
-        if (sim->faults && sim_chance(sim, 30))
+        if (sim->faults && sim_chance(sim, 100))
                 fault_blink(sim, node);
 }
 
