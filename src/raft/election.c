@@ -190,6 +190,8 @@ static void reply_to_vote(struct raft *raft, const struct raft_message *request,
 
 void raft_vote_request(struct raft *raft, const struct raft_message *message)
 {
+        uint64_t deadline = raft->role == RAFT_LEADER ? UINT64_MAX : raft->election_deadline;
+
         /* E7: a campaign that the leader itself asked for deposes nobody against its will. */
         if (message->transfer && !message->pre) {
                 raft->handed_term = MAX(raft->handed_term, message->term);
@@ -207,6 +209,9 @@ void raft_vote_request(struct raft *raft, const struct raft_message *message)
                 raft_become_follower(raft, message->term, 0);
         if (message->term < raft->hard.term || raft->role != RAFT_FOLLOWER ||
             (raft->hard.vote != 0 && raft->hard.vote != message->node && !(MUTATED(R3) && message->transfer)) || !log_is_up_to_date(raft, message)) {
+                /* Who gives no vote has no reason to wait for its winner: it may be the only one that can win itself. */
+                if (deadline < raft->election_deadline)
+                        raft->election_deadline = deadline;
                 reply_to_vote(raft, message, false);
                 return;
         }
@@ -246,6 +251,29 @@ void raft_vote_persisted(struct raft *raft)
                 ask_for_votes(raft, false);
 }
 
+static bool contains(const uint64_t *ids, size_t count, uint64_t id)
+{
+        for (size_t i = 0; i < count; i++)
+                if (ids[i] == id)
+                        return true;
+        return false;
+}
+
+/* Who is not linked - most likely the leader that died - will not vote either. */
+static bool may_still_win(const struct raft *raft)
+{
+        const struct raft_configuration *configuration = raft_configuration(raft);
+        size_t hopes = 0;
+
+        for (size_t i = 0; i < configuration->count; i++) {
+                const struct raft_member *member = &configuration->members[i];
+
+                hopes += member->standing == RAFT_VOTER && !contains(raft->refusers, raft->refuser_count, member->id) &&
+                         (member->id == raft->id || contains(raft->votes, raft->vote_count, member->id) || raft_is_linked(raft, member->id));
+        }
+        return is_majority(raft, hopes);
+}
+
 /* Who cannot win any more does not sit the timeout out: whoever split the votes with it waits as long. */
 static void count_refusal(struct raft *raft, const struct raft_message *message)
 {
@@ -253,8 +281,7 @@ static void count_refusal(struct raft *raft, const struct raft_message *message)
 
         if (raft->role != RAFT_CANDIDATE || message->pre || message->term != raft->hard.term || !raft_configuration_votes(configuration, message->node))
                 return;
-        if (add_once(raft->refusers, &raft->refuser_count, message->node) &&
-            !is_majority(raft, raft_configuration_voters(configuration) - raft->refuser_count))
+        if (add_once(raft->refusers, &raft->refuser_count, message->node) && !may_still_win(raft))
                 raft->election_deadline = MIN(raft->election_deadline, raft->now + raft_random(raft, raft->settings.election_timeout_ms / 4));
 }
 
