@@ -47,7 +47,7 @@ struct dlock;                     /* a handle */
 
 /* What the service said. */
 enum dlock_outcome {
-        DLOCK_YES = 1,            /* granted; released; check: somebody owns it */
+        DLOCK_YES = 1,            /* granted; released; done; check: somebody owns it */
         DLOCK_NO = 2,             /* held by another or by yourself; not the owner; check: free */
         DLOCK_UNKNOWN = 3,        /* no answer in time, or from a node that cannot know: it may have happened or not */
         DLOCK_UNREACHABLE = 4,    /* no server could be reached, or none of this client's cluster: it has not happened */
@@ -62,6 +62,9 @@ enum dlock_operation {
         DLOCK_OP_HISTORY = 5,
         DLOCK_OP_STATUS = 6,
         DLOCK_OP_BACKUP = 7,
+        DLOCK_OP_MEMBERS = 8,
+        DLOCK_OP_TRANSFER = 9,
+        DLOCK_OP_REMOVE = 10,
 };
 
 /* A lock as list shows it. */
@@ -102,13 +105,28 @@ struct dlock_status {
         int64_t leader_age_ms;    /* since this node heard from the leader; -1: never; 0 on the leader */
 };
 
+/* A node of the cluster, as the node that answered knows it. */
+struct dlock_member {
+        uint64_t id;
+        const char *name;
+        const char *address;      /* where other nodes reach it; "": not known */
+        int leader;               /* it leads */
+        int voter;                /* its disk counts for majorities; else it learns what they decide */
+        int witness;              /* votes, but serves no clients */
+        int preferred;            /* leadership goes back to it */
+        int linked;               /* connected to the node that answered, or that node itself */
+        int away;                 /* it said that it stops */
+        uint64_t match;           /* log index up to which its disk is known to have all; 0: not known. Of others only the leader knows it */
+        uint32_t level;           /* feature level of its program; 0: not known */
+};
+
 /* One answer. Pointers are valid until the next dlock_process, dlock_next or
  * blocking call on the handle, and until dlock_free. */
 struct dlock_answer {
         uint64_t id;              /* as dlock_submit returned it */
         enum dlock_operation operation;
         enum dlock_outcome outcome;
-        const char *lock;         /* as asked; "" for list, history of all, status */
+        const char *lock;         /* as asked; "" for list, history of all, status, members, transfer, remove */
         const char *owner;        /* who owns the lock as far as the answer tells; NULL: nobody, or not told */
         uint64_t token;           /* fencing token of that ownership; 0: none */
         uint64_t index;           /* log index the answer rests on */
@@ -117,7 +135,8 @@ struct dlock_answer {
         const char *server;       /* the address that answered; "" when none did */
         const struct dlock_row *rows;         /* list */
         const struct dlock_event *events;     /* history, oldest first */
-        size_t count;                         /* of rows or events */
+        const struct dlock_member *members;   /* members, by id */
+        size_t count;                         /* of rows, events or members */
         int more;                             /* list, history: ask again, after the last row */
         uint64_t next_after;                  /* history: the after of the next page */
         uint64_t log_first;                   /* history: the oldest entry there is */
@@ -138,6 +157,8 @@ struct dlock_request {
         uint32_t timeout_ms;      /* patience for this request; 0: the handle's */
         uint64_t backup;          /* backup: which; 0: make one */
         uint64_t offset;          /* backup: where the piece begins; 0 with a backup that is to be made */
+        int consistent;           /* check: with everything that anybody was told before it was asked */
+        const char *node;         /* transfer, remove: the node's name */
 };
 
 /* Makes a handle; contacts nobody yet. servers: "ADDR[,ADDR...]", tried in turn,
@@ -174,9 +195,21 @@ const char *dlock_get_error(const struct dlock *dlock);
 int dlock_preempt(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer);
 int dlock_release(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer);
 int dlock_check(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer);
+/* The same, with everything that anybody was told before the call, from whichever node: it asks the leader, who asks a majority.
+ * Without a majority the outcome is DLOCK_UNKNOWN. The lock may have changed when the answer is read: it is no permission to act. */
+int dlock_check_consistent(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer);
 int dlock_list(struct dlock *dlock, const char *prefix, const char *after, uint32_t limit, struct dlock_answer *ret_answer);
 int dlock_history(struct dlock *dlock, const char *lock, uint64_t after_index, uint32_t limit, struct dlock_answer *ret_answer);
 int dlock_status(struct dlock *dlock, struct dlock_answer *ret_answer);
+/* The nodes of the cluster, of the newest configuration in the log of the node that answers. */
+int dlock_members(struct dlock *dlock, struct dlock_answer *ret_answer);
+/* Hands leadership to the node of that name, which keeps it until it stops. DLOCK_YES: it leads. DLOCK_REJECTED: see reason: no
+ * such node, or one that does not vote; and only root and the user that a node runs as may, through a node on their own host.
+ * DLOCK_UNKNOWN: not in time; it may still happen. */
+int dlock_transfer(struct dlock *dlock, const char *node, struct dlock_answer *ret_answer);
+/* Takes the node of that name out of the cluster, for good: with an emptied state directory it may join as a new one. Outcomes as
+ * of dlock_transfer; rejected also when the others would be no majority without it. A node that leads hands over first. */
+int dlock_remove(struct dlock *dlock, const char *node, struct dlock_answer *ret_answer);
 /* A copy of a node's database, piece by piece. backup 0, offset 0: the node makes one; the answer has its id, its total size
  * and, as index, the newest log entry in it, but no data yet. Then with that id, from offset 0 on, for piece after piece
  * until total is reached. Only root and the node's own user, through the node's socket on its host, are not rejected. The node

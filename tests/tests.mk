@@ -11,6 +11,7 @@ ROOMS_config := config base
 ROOMS_client := libdlock config wire base
 ROOMS_failover := libdlock config wire base
 ROOMS_cancel := libdlock config wire base
+ROOMS_operator := libdlock config wire base
 ROOMS_identity := libdlock config wire base
 ROOMS_hostile := libdlock config wire base
 ROOMS_peer := peer raft base
@@ -23,6 +24,7 @@ LIBS_config := $(INIH_LIBS)
 LIBS_client := $(SYSTEMD_LIBS) $(INIH_LIBS)
 LIBS_failover := $(SYSTEMD_LIBS) $(INIH_LIBS)
 LIBS_cancel := $(SYSTEMD_LIBS) $(INIH_LIBS)
+LIBS_operator := $(SYSTEMD_LIBS) $(INIH_LIBS)
 LIBS_identity := $(SYSTEMD_LIBS) $(INIH_LIBS)
 LIBS_hostile := $(SYSTEMD_LIBS) $(INIH_LIBS)
 

@@ -47,13 +47,19 @@ static void keep_result(struct request *request, const struct wire_result *resul
         request->answer.owner = request->owner.size ? request->owner.text : NULL;
         request->answer.token = result->token;
         request->answer.index = result->index;
-        request->answer.leader_age_ms = request_changes(request) ? -1 : result->leader_age_ms;
+        request->answer.leader_age_ms = request_acts(request) ? -1 : result->leader_age_ms;
 }
 
 /* While another copy of it is on its way, a request that one leader refused may be accepted by the next. */
 static bool must_cancel(const struct request *request, enum wire_outcome outcome)
 {
         return request_changes(request) && request->copies > 1 && (outcome == WIRE_NO || outcome == WIRE_REJECTED);
+}
+
+/* A node that was removed is nobody's name: whoever is asked for it a second time cannot know it. */
+static bool may_be_done(const struct request *request, const struct wire_result *result)
+{
+        return request->operation == DLOCK_OP_REMOVE && request->copies > 1 && result->outcome == WIRE_REJECTED;
 }
 
 /* What became of a request that shall not happen: it will not, or it has happened before, or nobody knows. */
@@ -90,10 +96,14 @@ static bool take_result(struct dlock *dlock, struct request *request, const stru
                 return true;
         }
         keep_result(request, &result);
-        if (must_cancel(request, result.outcome))
+        if (may_be_done(request, &result)) {
+                (void)strcpy(request->server, dlock->link.server);
+                request_finish(dlock, request, DLOCK_UNKNOWN, "it was rejected, but had been asked before, and that may have done it: %s", result.reason);
+        } else if (must_cancel(request, result.outcome)) {
                 request_cancel(dlock, request, result.outcome, result.reason);
-        else
+        } else {
                 finish(dlock, request, result.outcome, result.reason);
+        }
         return true;
 }
 
@@ -158,6 +168,55 @@ static bool take_events(struct request *request, const struct wire_page *page, s
         return bytes_reader_finished(reader);
 }
 
+static bool take_members(struct request *request, const struct wire_page *page, struct bytes_reader *reader)
+{
+        struct dlock_member *members = malloc(page->count * sizeof(members[0]) + reader->left);
+        char *arena = (char *)(members + page->count);
+
+        if (!members)
+                return false;
+        free(request->rows);
+        request->rows = members;
+        for (unsigned i = 0; i < page->count; i++) {
+                struct wire_member member;
+
+                if (!wire_read_member(reader, &member))
+                        return false;
+                members[i] = (struct dlock_member){
+                        .id = member.id,
+                        .name = add_text(&arena, member.name, strlen(member.name)),
+                        .address = add_text(&arena, member.address, strlen(member.address)),
+                        .leader = member.leader,
+                        .voter = member.voter,
+                        .witness = member.witness,
+                        .preferred = member.preferred,
+                        .linked = member.linked,
+                        .away = member.away,
+                        .match = member.match,
+                        .level = member.level,
+                };
+        }
+        request->answer.members = members;
+        return bytes_reader_finished(reader);
+}
+
+static bool take_content(struct request *request, const struct wire_page *page, struct bytes_reader *reader)
+{
+        if (request->operation == DLOCK_OP_LIST)
+                return take_rows(request, page, reader);
+        if (request->operation == DLOCK_OP_HISTORY)
+                return take_events(request, page, reader);
+        return take_members(request, page, reader);
+}
+
+/* Whoever asks for page after page must get to an end. */
+static bool page_may_go_on(const struct request *request, const struct wire_page *page)
+{
+        if (request->operation == DLOCK_OP_LIST)
+                return page->count > 0;
+        return request->operation == DLOCK_OP_HISTORY && page->next_after > request->after_index;
+}
+
 static bool take_page(struct dlock *dlock, struct request *request, const struct wire_frame *frame)
 {
         struct wire_page page;
@@ -165,12 +224,11 @@ static bool take_page(struct dlock *dlock, struct request *request, const struct
 
         if (!wire_read_page(frame, &page, &reader) || page.count > request->limit)
                 return false;
-        /* Whoever asks for page after page must get to an end. */
-        if (page.more && (frame->type == WIRE_ROWS ? page.count == 0 : page.next_after <= request->after_index))
+        if (page.more && !page_may_go_on(request, &page))
                 return false;
         if (ask_another(dlock, request, page.outcome, page.reason))
                 return true;
-        if (page.count > 0 && !(frame->type == WIRE_ROWS ? take_rows(request, &page, &reader) : take_events(request, &page, &reader)))
+        if (page.count > 0 && !take_content(request, &page, &reader))
                 return false;
         saw_index(dlock, page.outcome, page.index);
         request->answer.count = page.count;
@@ -264,6 +322,11 @@ bool answer_take(struct dlock *dlock, const struct wire_frame *frame)
                 return take_state(dlock, request, frame);
         case DLOCK_OP_BACKUP:
                 return take_piece(dlock, request, frame);
+        case DLOCK_OP_MEMBERS:
+                return frame->type == WIRE_ROSTER && take_page(dlock, request, frame);
+        case DLOCK_OP_TRANSFER:
+        case DLOCK_OP_REMOVE:
+                return take_result(dlock, request, frame);
         }
         return false;
 }

@@ -275,6 +275,11 @@ int dlock_check(struct dlock *dlock, const char *lock, struct dlock_answer *ret_
         return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_CHECK, .lock = lock }, ret_answer);
 }
 
+int dlock_check_consistent(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer)
+{
+        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_CHECK, .lock = lock, .consistent = 1 }, ret_answer);
+}
+
 int dlock_list(struct dlock *dlock, const char *prefix, const char *after, uint32_t limit, struct dlock_answer *ret_answer)
 {
         return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_LIST, .lock = prefix, .after = after, .limit = limit }, ret_answer);
@@ -288,6 +293,21 @@ int dlock_history(struct dlock *dlock, const char *lock, uint64_t after_index, u
 int dlock_status(struct dlock *dlock, struct dlock_answer *ret_answer)
 {
         return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_STATUS }, ret_answer);
+}
+
+int dlock_members(struct dlock *dlock, struct dlock_answer *ret_answer)
+{
+        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_MEMBERS }, ret_answer);
+}
+
+int dlock_transfer(struct dlock *dlock, const char *node, struct dlock_answer *ret_answer)
+{
+        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_TRANSFER, .node = node }, ret_answer);
+}
+
+int dlock_remove(struct dlock *dlock, const char *node, struct dlock_answer *ret_answer)
+{
+        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_REMOVE, .node = node }, ret_answer);
 }
 
 int dlock_backup(struct dlock *dlock, uint64_t backup, uint64_t offset, struct dlock_answer *ret_answer)

@@ -41,6 +41,8 @@ struct request {
         uint64_t after_index;
         uint64_t backup, offset;
         uint16_t limit;
+        bool consistent;
+        char node[LIMIT_NODE_NAME_BYTES + 1];
         uint32_t timeout_ms;
         uint64_t deadline;
         uint64_t first_sent, last_sent;      /* 0: never */
@@ -57,7 +59,7 @@ struct request {
         struct client_id owner;
         char reason[ERROR_BYTES];
         char server[SERVER_BYTES];
-        void *rows;                          /* or events, or a piece of a backup */
+        void *rows;                          /* or events, or members, or a piece of a backup */
         struct dlock_status status;
         struct wire_state state;
         char cluster[ID128_TEXT_BYTES];
@@ -122,9 +124,16 @@ struct dlock {
         char why[ERROR_BYTES];
 };
 
+/* It changes a lock: it has a request id, and happens once. */
 static inline bool request_changes(const struct request *request)
 {
         return request->operation == DLOCK_OP_PREEMPT || request->operation == DLOCK_OP_RELEASE;
+}
+
+/* It is no mere question: once sent, it may have happened. */
+static inline bool request_acts(const struct request *request)
+{
+        return request_changes(request) || request->operation == DLOCK_OP_TRANSFER || request->operation == DLOCK_OP_REMOVE;
 }
 
 int set_error(struct dlock *dlock, int error, const char *format, ...) _printf_(3, 4);

@@ -71,6 +71,16 @@ static int set_name(struct dlock *dlock, struct lock_name *name, const char *tex
         return 0;
 }
 
+static int set_node(struct dlock *dlock, char name[LIMIT_NODE_NAME_BYTES + 1], const char *text)
+{
+        size_t size = text ? strnlen(text, LIMIT_NODE_NAME_BYTES + 1) : 0;
+
+        if (!text || !node_name_is_valid(text, size))
+                return set_error(dlock, -EINVAL, "not a node's name: 1 to %d letters, digits, '.', '_' and '-' would be right", LIMIT_NODE_NAME_BYTES);
+        (void)memcpy(name, text, size + 1);
+        return 0;
+}
+
 static int set_names(struct dlock *dlock, const struct dlock_request *asked, struct request *request)
 {
         int r;
@@ -85,7 +95,11 @@ static int set_names(struct dlock *dlock, const struct dlock_request *asked, str
                 return r < 0 ? r : set_name(dlock, &request->after, asked->after, "a lock name", true);
         case DLOCK_OP_HISTORY:
                 return set_name(dlock, &request->name, asked->lock, "a lock name", true);
+        case DLOCK_OP_TRANSFER:
+        case DLOCK_OP_REMOVE:
+                return set_node(dlock, request->node, asked->node);
         case DLOCK_OP_STATUS:
+        case DLOCK_OP_MEMBERS:
         case DLOCK_OP_BACKUP:
                 return 0;
         }
@@ -109,6 +123,7 @@ static int set_request(struct dlock *dlock, const struct dlock_request *asked, s
         request->operation = asked->operation;
         request->after_index = asked->after_index;
         request->limit = (uint16_t)limit;
+        request->consistent = asked->operation == DLOCK_OP_CHECK && asked->consistent;
         request->backup = asked->backup;
         request->offset = asked->offset;
         request->timeout_ms = asked->timeout_ms ? asked->timeout_ms : dlock->timeout_ms;
@@ -198,6 +213,12 @@ static enum wire_type wire_type_of(enum dlock_operation operation)
                 return WIRE_STATUS;
         case DLOCK_OP_BACKUP:
                 return WIRE_BACKUP;
+        case DLOCK_OP_MEMBERS:
+                return WIRE_MEMBERS;
+        case DLOCK_OP_TRANSFER:
+                return WIRE_TRANSFER;
+        case DLOCK_OP_REMOVE:
+                return WIRE_REMOVE;
         }
         abort();
 }
@@ -221,6 +242,7 @@ void request_send(struct dlock *dlock, struct request *request, uint64_t now)
                 .tag = request->id << SLOT_BITS | request->slot,
                 .deadline_ms = patience_for_node(dlock, request, now),
                 .min_index = dlock->min_index,
+                .consistent = request->consistent,
                 .handle = slot->handle,
                 .seq = slot->seq,
                 .name = request->name,
@@ -231,6 +253,7 @@ void request_send(struct dlock *dlock, struct request *request, uint64_t now)
                 .offset = request->offset,
         };
 
+        (void)memcpy(frame.node, request->node, sizeof(frame.node));
         if (request_changes(request))
                 frame.client = dlock->client;
         wire_write_request(&dlock->link.out, &frame);
@@ -250,7 +273,7 @@ static void requeue(struct dlock *dlock, struct request *request)
         TAILQ_INSERT_HEAD(&dlock->queued, request, link);
         request->on_wire = false;
         dlock->sent_count--;
-        if (request_changes(request))
+        if (request_acts(request))
                 dlock->next_deadline = MIN(dlock->next_deadline, request->first_sent + LIMIT_RESEND_MS);
 }
 
@@ -322,7 +345,7 @@ void request_not_cancelled(struct dlock *dlock, struct request *request, const c
 
 static void finish_without_answer(struct dlock *dlock, struct request *request)
 {
-        bool trying = dlock->link.state == LINK_CONNECTING || dlock->link.state == LINK_GREETING, changes = request_changes(request);
+        bool trying = dlock->link.state == LINK_CONNECTING || dlock->link.state == LINK_GREETING, acts = request_acts(request);
         const char *separator = trying && *dlock->why ? "; " : "", *server = dlock->link.server;
         const char *problem = trying ? ": no answer in time" : *dlock->why ? "" : *server ? ": there was no time to ask" : "there was no time to ask";
         char why[2 * ERROR_BYTES];
@@ -335,8 +358,8 @@ static void finish_without_answer(struct dlock *dlock, struct request *request)
         if (request->cancelling)
                 request_not_cancelled(dlock, request, why);
         else if (request->on_wire)
-                request_finish(dlock, request, DLOCK_UNKNOWN, "%s%s", why, changes ? ": it may have happened or not" : "");
-        else if (request->first_sent == 0 || !changes)
+                request_finish(dlock, request, DLOCK_UNKNOWN, "%s%s", why, acts ? ": it may have happened or not" : "");
+        else if (request->first_sent == 0 || !acts)
                 request_finish(dlock, request, DLOCK_UNREACHABLE, "no server could be reached: %s", why);
         else
                 request_finish(dlock, request, DLOCK_UNKNOWN, "it may have happened or not, and nobody could tell: %s", why);
@@ -345,7 +368,7 @@ static void finish_without_answer(struct dlock *dlock, struct request *request)
 /* When the request ends without an answer: at the end of its patience, or when it could be sent again no more. */
 static uint64_t end_of(const struct request *request)
 {
-        if (!request->on_wire && request->first_sent && request_changes(request))
+        if (!request->on_wire && request->first_sent && request_acts(request))
                 return MIN(request->deadline, request->first_sent + LIMIT_RESEND_MS);
         return request->deadline;
 }
@@ -378,7 +401,7 @@ void request_give_up(struct dlock *dlock)
 
         for (request = TAILQ_FIRST(&dlock->queued); request; request = next) {
                 next = TAILQ_NEXT(request, link);
-                if (request->first_sent == 0 || !request_changes(request))
+                if (request->first_sent == 0 || !request_acts(request))
                         finish_without_answer(dlock, request);
         }
 }

@@ -156,7 +156,7 @@ START_TEST(bad_requests_are_told_and_not_sent)
         ck_assert_int_eq(dlock_submit(dlock, &request), -EINVAL);
         request = (struct dlock_request){ .operation = DLOCK_OP_STATUS, .timeout_ms = 3600001 };
         ck_assert_int_eq(dlock_submit(dlock, &request), -EINVAL);
-        request.operation = (enum dlock_operation)9;
+        request.operation = (enum dlock_operation)99;
         ck_assert_int_eq(dlock_submit(dlock, &request), -EINVAL);
         ck_assert_int_eq(dlock_set_timeout(dlock, 0), -EINVAL);
         ck_assert_int_eq(dlock_get_timeout(dlock), -1);
