@@ -258,7 +258,7 @@ static const char *judge(void *context, const struct peer_hello *hello)
                 return "its program is older than what the cluster uses by now: upgrade dlock-server there";
         if (!member)
                 return hello->node > raft_commit(raft) ? NULL    /* let in by an entry that has not come here yet: what is here instead may go */
-                       : "not a member any more: empty its state directory to let it join as a new one";
+                       : PEER_REASON_GONE;
         if (!id128_equal(member->incarnation, hello->incarnation))
                 return "its database is not the one that was let in: empty its state directory to let it join as a new node";
         return NULL;

@@ -22,6 +22,8 @@
 #define REDIAL_LONGEST_MS 1000
 /* Connections that have not said hello, and guests: strangers must not use up the descriptors. */
 #define STRANGERS_MAX 64
+/* The links of a node that is no member any more: what it asked for, its own removal perhaps, is answered by then. */
+#define GONE_MS 1000
 /* No descriptor for another link: until the next attempt. */
 #define STARVED_MS 1000
 /* Lines about strangers in a minute: they may come as often as they like. */
@@ -56,6 +58,8 @@ struct member {
         char name[LIMIT_NODE_NAME_BYTES + 1];
         char address[LIMIT_ADDRESS_BYTES + 1];       /* "": not known */
         bool listed;                         /* during members_begin .. end */
+        bool was_listed;                     /* else it is let in by an entry that has not reached this node yet */
+        uint64_t gone_ms;                    /* when it was listed no more; 0: it is */
         bool dialling;
         size_t links_up;
         uint64_t redial_ms, backoff_ms;
@@ -335,14 +339,15 @@ static void on_frame(struct peer_link *link, const struct peer_frame *frame)
                 on_welcome(link, &hello);
                 return;
         case PEER_REFUSAL:
-                if (link->state != LINK_GREETING || !peer_read_refusal(frame, reason))
+                /* Of a link that is up: this node is no member any more. */
+                if ((link->state != LINK_GREETING && link->state != LINK_UP) || !peer_read_refusal(frame, reason))
                         break;
                 member = link->node ? find_member(hub, link->node) : NULL;
                 if (member && !member->complained) {
-                        diag_notice("%s at %s refused this node: %s", member->name, member->address, reason);
+                        diag_notice("%s at %s refused this node: %s", member->name, *member->address ? member->address : link->host, reason);
                         member->complained = true;
                 }
-                close_link(link, reason);
+                close_link(link, link->state == LINK_UP ? "refused" : reason);
                 return;
         case PEER_RAFT:
                 if (link->state != LINK_UP || !peer_read_raft(frame, &hub->raft))
@@ -589,7 +594,8 @@ void peer_hub_member(struct peer_hub *hub, uint64_t node, const char *name, cons
         }
         if (!member)
                 return;
-        member->listed = true;
+        member->listed = member->was_listed = true;
+        member->gone_ms = 0;
         (void)snprintf(member->name, sizeof(member->name), "%s", name);
         if (strcmp(member->address, address ? address : "") != 0) {
                 (void)snprintf(member->address, sizeof(member->address), "%s", address ? address : "");
@@ -597,9 +603,32 @@ void peer_hub_member(struct peer_hub *hub, uint64_t node, const char *name, cons
         }
 }
 
+static void drop_links(struct peer_hub *hub, uint64_t node, const char *reason)
+{
+        struct peer_link *link, *next;
+
+        for (link = TAILQ_FIRST(&hub->links); link; link = next) {
+                next = TAILQ_NEXT(link, link);
+                if (link->state == LINK_UP && link->node == node)
+                        refuse(link, reason);
+        }
+}
+
+/* True: it was a member, and has had its time. */
+static bool is_gone(struct peer_hub *hub, struct member *member)
+{
+        if (member->listed || !member->was_listed)
+                return false;
+        if (member->gone_ms == 0)
+                member->gone_ms = hub->now;
+        return hub->now - member->gone_ms >= GONE_MS;
+}
+
 void peer_hub_members_end(struct peer_hub *hub)
 {
         for (size_t i = 0; i < hub->member_count;) {
+                if (is_gone(hub, &hub->members[i]))
+                        drop_links(hub, hub->members[i].node, PEER_REASON_GONE);
                 if (hub->members[i].listed || hub->members[i].links_up > 0 || hub->members[i].dialling)
                         i++;
                 else

@@ -10,6 +10,9 @@
 #include "net/loop.h"
 #include "peer/codec.h"
 
+/* For a node that was a member. */
+#define PEER_REASON_GONE "not a member any more: empty its state directory to let it join as a new one"
+
 struct peer_hub;
 struct peer_link;
 
@@ -45,7 +48,8 @@ struct peer_hub *peer_hub_free(struct peer_hub *hub);
 /* Who this node is changed: it was let in. Existing links are closed. */
 void peer_hub_set_self(struct peer_hub *hub, const struct peer_hello *self);
 
-/* The members. address NULL: not known, or not to be dialled now. Call for all when anything changes: begin, add each, end. */
+/* The members. address NULL: not known, or not to be dialled now. Call for all, and often: begin, add each, end. Whoever is not
+ * among them any more is told so a second later, and its links are closed. */
 void peer_hub_members_begin(struct peer_hub *hub);
 void peer_hub_member(struct peer_hub *hub, uint64_t node, const char *name, const char *address);
 void peer_hub_members_end(struct peer_hub *hub);
