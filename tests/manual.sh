@@ -41,7 +41,7 @@ done
 
 # --- dlockctl(1) and the completion ---
 "$build/dlockctl" --help >"$scratch/help"
-for command in backup bench; do "$build/dlockctl" $command --help; done >>"$scratch/help"
+for command in check backup bench; do "$build/dlockctl" $command --help; done >>"$scratch/help"
 for command in $(sed -n '/^  [a-z]/s/^  \([a-z-]*\) .*/\1/p' "$scratch/help"); do
         expect "dlockctl(1) says nothing of $command" grep -qE "^\.It Cm $command( |\$)" $man/dlockctl.1
         expect "the completion does not know $command" grep -qE "commands=.*[' ]$command[' ]" packaging/completions/dlockctl
@@ -67,6 +67,7 @@ complete_line() { # WORD... - the last one is being typed
 }
 cat >"$scratch/dlockctl" <<'END'
 #!/bin/sh
+[ "$*" = "--timeout 1 --json members" ] && printf '{"name":"leader","id":1}\n{"name":"follower-1","id":3}\n' && exit
 [ "$*" = "--server /x.sock --timeout 1 --json list -- jo" ] || exit 2
 printf '{"lock":"job a","owner":"x"}\n{"lock":"job:b","owner":"x"}\n'
 END
@@ -78,6 +79,7 @@ completes() { # EXPECTED WORD...
 }
 expect 'names of locks are not completed' completes 'job\ a,job:b,' dlockctl -s /x.sock check jo
 expect 'commands are not completed' completes 'preempt,' dlockctl --json p
+expect 'names of nodes are not completed' completes 'leader,' dlockctl transfer l
 expect 'options are not completed' completes '--spread,' dlockctl bench --sp
 
 # --- the library ---

@@ -32,5 +32,6 @@ static void put_answer(const struct dlock_answer *answer)
 
 int command_check(struct tool *tool, char **operands)
 {
-        return tool_ask(tool, operands[0], &(struct tool_question){ .call = dlock_check, .print = print_answer, .put_json = put_answer });
+        return tool_ask(tool, operands[0], &(struct tool_question){
+                .call = tool->consistent ? dlock_check_consistent : dlock_check, .print = print_answer, .put_json = put_answer });
 }

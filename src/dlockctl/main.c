@@ -11,15 +11,26 @@ static const char page_details[] =
         "\nEverything is shown, page by page. With --json: one object per line (JSON lines), so that a million of them\n"
         "need no memory on either side; pages are read one after the other, each as of its own moment.\n";
 
+static const char check_details[] =
+        "\nAs the node that answers knows it. With --consistent: with everything that anybody was told before, from whichever node; it\n"
+        "costs a round of the leader to a majority, and without one the outcome is unknown. --json: lock, owner, token, index,\n"
+        "leader_age_ms.\n";
+
+static const char members_details[] =
+        "\nAs the node that answers sees them; how far they are behind only the leader knows. --json: one object per line, with name,\n"
+        "id, role (leader, voter, learner), witness, preferred, state (connected, stopped, not connected), behind, address, level.\n";
+
 static const struct command commands[] = {
         { "preempt", "NAME", 1, 1, "Takes a lock that has no owner", "\nA lock that is held, also by yourself, is not granted. --json: granted, token, owner.\n",
           .run = command_preempt, .changes = true },
         { "release", "NAME", 1, 1, "Gives back a lock that you own", "\n--json: released, token, owner.\n", .run = command_release, .changes = true },
-        { "check", "NAME", 1, 1, "Tells who owns a lock", "\nAs the node that answers knows it. --json: lock, owner, token, index, leader_age_ms.\n",
-          .run = command_check },
+        { "check", "NAME", 1, 1, "Tells who owns a lock", check_details, .run = command_check, .may_be_stale = true },
         { "list", "[PREFIX]", 0, 1, "Shows the locks that are held", page_details, .run = command_list },
         { "history", "[NAME]", 0, 1, "Shows the changes that the log still has", page_details, .run = command_history },
         { "status", "", 0, 0, "Shows how the node and its cluster are", "\n--json: node, role, term, commit, applied, leader, and more.\n", .run = command_status },
+        { "members", "", 0, 0, "Shows the nodes of the cluster", members_details, .run = command_members },
+        { "transfer", "NODE", 1, 1, "Hands leadership to a node", transfer_details, .run = command_transfer, .changes = true },
+        { "remove", "NODE", 1, 1, "Takes a node out of the cluster", remove_details, .run = command_remove, .changes = true },
         { "whoami", "", 0, 0, "Shows the client id", "\nMakes one when this user has none on this machine. --json: client, cluster.\n", .run = command_whoami },
         { "forget-cluster", "", 0, 0, "Forgets which cluster this user's locks are in",
           "\nThe first cluster that answers is remembered, and no other is believed. This makes the next one the first.\n--json: forgotten.\n",

@@ -6,7 +6,7 @@
 
 #define TIMEOUT_MS_MAX UINT64_C(3600000)
 
-enum { OPTION_CLIENTS = 256, OPTION_SECONDS, OPTION_PREFIX, OPTION_SPREAD, OPTION_FORCE };
+enum { OPTION_CLIENTS = 256, OPTION_SECONDS, OPTION_PREFIX, OPTION_SPREAD, OPTION_FORCE, OPTION_CONSISTENT };
 
 /* "+": options end at the first operand; ":": problems are told here. */
 static const char short_options[] = "+:s:c:t:jhV";
@@ -19,6 +19,7 @@ static const struct option long_options[] = {
         { "version", no_argument, NULL, 'V' },
         /* What follows is for some commands. */
         { "force", no_argument, NULL, OPTION_FORCE },
+        { "consistent", no_argument, NULL, OPTION_CONSISTENT },
         { "clients", required_argument, NULL, OPTION_CLIENTS },
         { "seconds", required_argument, NULL, OPTION_SECONDS },
         { "prefix", required_argument, NULL, OPTION_PREFIX },
@@ -149,6 +150,11 @@ static int take_option(struct tool *tool, const struct command *commands, int op
                 if (!tool->command || !tool->command->writes_file)
                         return tool_fail(EXIT_USAGE, "option %s is for dlockctl backup, after that word", argv[optind - 1]);
                 tool->force = true;
+                return -1;
+        case OPTION_CONSISTENT:
+                if (!tool->command || !tool->command->may_be_stale)
+                        return tool_fail(EXIT_USAGE, "option %s is for dlockctl check, after that word", argv[optind - 1]);
+                tool->consistent = true;
                 return -1;
         default:
                 if (tool->command && tool->command->bench)

@@ -1,4 +1,5 @@
 #include <inttypes.h>
+#include <string.h>
 
 #include "tool.h"
 
@@ -30,7 +31,37 @@ static void print_status(const struct dlock_answer *answer)
         print_text("server", answer->server, "-");
 }
 
-static void put_status(const struct dlock_answer *answer)
+/* Voters that the leader is connected to, itself among them; -1: not known, since it is another node that answers. */
+static int voters_connected(const struct tool *tool)
+{
+        struct dlock_answer answer;
+        bool leads = false;
+        int count = 0;
+
+        if (dlock_members(tool->dlock, &answer) < 0 || answer.outcome != DLOCK_YES)
+                return -1;
+        for (size_t i = 0; i < answer.count; i++) {
+                const struct dlock_member *member = &answer.members[i];
+
+                count += member->voter && member->linked;
+                leads = leads || (member->leader && member->match != 0);
+        }
+        return leads ? count : -1;
+}
+
+static void print_majority(bool majority, int voters, int connected)
+{
+        int spare = connected - (voters / 2 + 1);
+
+        if (!majority)
+                (void)printf("%-9snone that this node knows of: changes wait\n", "majority");
+        else if (connected < 0)
+                (void)printf("%-9syes, the leader has one\n", "majority");
+        else
+                (void)printf("%-9syes, %d of %d voters connected: %d more may fail\n", "majority", connected, voters, spare > 0 ? spare : 0);
+}
+
+static struct json_object *describe(const struct dlock_answer *answer)
 {
         const struct dlock_status *status = answer->status;
         struct json_object *object = json_object_new_object();
@@ -50,13 +81,15 @@ static void put_status(const struct dlock_answer *answer)
         json_object_object_add(object, "members", json_object_new_uint64(status->members));
         json_object_object_add(object, "version", tool_json_text(status->version));
         json_object_object_add(object, "server", tool_json_text(answer->server));
-        tool_put_json(object);
+        return object;
 }
 
 int command_status(struct tool *tool, char **operands)
 {
+        struct json_object *object;
         struct dlock_answer answer;
-        int code = tool_open(tool);
+        int code = tool_open(tool), voters, connected;
+        bool majority, leads;
 
         (void)operands;
         if (code)
@@ -66,9 +99,20 @@ int command_status(struct tool *tool, char **operands)
         code = tool_outcome(&answer);
         if (code)
                 return code;
-        if (tool->json)
-                put_status(&answer);
-        else
+        majority = *answer.status->leader;
+        leads = strcmp(answer.status->role, "leader") == 0;
+        voters = (int)answer.status->voters;
+        object = tool->json ? describe(&answer) : NULL;
+        if (!object)
                 print_status(&answer);
+        /* The next question takes this answer away. */
+        connected = leads ? voters_connected(tool) : -1;
+        if (object) {
+                json_object_object_add(object, "majority", json_object_new_boolean(majority));
+                json_object_object_add(object, "voters_connected", connected >= 0 ? json_object_new_int(connected) : NULL);
+                tool_put_json(object);
+        } else {
+                print_majority(majority, voters, connected);
+        }
         return EXIT_YES;
 }

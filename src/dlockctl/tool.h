@@ -26,6 +26,7 @@ struct tool {
         uint32_t timeout_ms;                 /* 0: not given */
         bool json;
         bool force;                          /* backup */
+        bool consistent;                     /* check */
         struct dlock *dlock;
 
         /* bench */
@@ -41,9 +42,10 @@ struct command {
         const char *summary;
         const char *details;                 /* of --help; ends with a newline, or is empty */
         int (*run)(struct tool *tool, char **operands);
-        bool changes;                        /* a lock: its outcome matters even when it cannot be shown */
+        bool changes;                        /* something: its outcome matters even when it cannot be shown */
         bool bench;                          /* has its options */
         bool writes_file;                    /* has --force */
+        bool may_be_stale;                   /* has --consistent */
 };
 
 int command_preempt(struct tool *tool, char **operands);
@@ -54,10 +56,13 @@ int command_status(struct tool *tool, char **operands);
 int command_history(struct tool *tool, char **operands);
 int command_whoami(struct tool *tool, char **operands);
 int command_forget_cluster(struct tool *tool, char **operands);
+int command_members(struct tool *tool, char **operands);
+int command_transfer(struct tool *tool, char **operands);
+int command_remove(struct tool *tool, char **operands);
 int command_backup(struct tool *tool, char **operands);
 int command_bench(struct tool *tool, char **operands);
 
-extern const char backup_details[], bench_details[];
+extern const char backup_details[], bench_details[], remove_details[], transfer_details[];
 
 /* Reads argv into tool. A negative number: run the command with the operands at *ret_operands; else what to exit with. */
 int options_read(struct tool *tool, const struct command *commands, int argc, char **argv, char ***ret_operands);
