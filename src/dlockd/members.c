@@ -398,8 +398,10 @@ static void look_at_members(struct daemon *daemon)
 
                 peer_hub_member(daemon->hub, member->id, member->name,
                                 shall_dial(daemon, member) ? replica_address(daemon->replica, member->id) : NULL);
-                if (member->id == daemon->identity.node)
+                if (member->id == daemon->identity.node) {
                         compare_witness(daemon, member);
+                        continue;            /* its log says that it stopped: no reason not to look for the others */
+                }
                 alone = alone && !peer_hub_is_linked(daemon->hub, member->id) && !replica_is_away(daemon->replica, member->id);
         }
         peer_hub_members_end(daemon->hub);
