@@ -22,8 +22,8 @@ COUNTS = (
 
 STEPS = [
     # README's two command lines, its tests among them, on a fresh minimal Debian.
-    ("newcomer", ["make", "newcomer"]),
-    ("Debian 13", ["env", "SUITE=trixie", "NEMESIS_SECONDS=60", "make", "newcomer"]),
+    ("newcomer", ["env", "NEMESIS_SECONDS=150", "make", "newcomer"]),
+    ("Debian 13", ["env", "SUITE=trixie", "NEMESIS_SECONDS=20", "make", "newcomer"]),
     ("clang", ["make", JOBS, "BUILD=build/clang", "CC=clang", "all"]),
     ("clang tests", ["make", "BUILD=build/clang", "CC=clang", "check"]),
     ("simulator", ["make", JOBS, "sim", "SEEDS=10000"]),

@@ -153,7 +153,7 @@ ASAN := SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' CFLAGS
 TSAN := SANITIZE=-fsanitize=thread CFLAGS='-O1 -g'
 sanitize:
 	$(MAKE) BUILD=$(BUILD)/asan $(ASAN) unit replay sim
-	PATIENCE=90 NEMESIS_SECONDS=90 $(MAKE) BUILD=$(BUILD)/asan $(ASAN) cluster
+	PATIENCE=90 NEMESIS_SECONDS=70 $(MAKE) BUILD=$(BUILD)/asan $(ASAN) cluster
 	$(MAKE) BUILD=$(BUILD)/tsan $(TSAN) UNIT_TESTS='$(STORE_TESTS)' unit
 	PATIENCE=90 $(MAKE) BUILD=$(BUILD)/tsan $(TSAN) cluster WORDS='200_clients rules 30_kills_of_followers'
 
