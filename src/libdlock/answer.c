@@ -1,4 +1,5 @@
 /* answer.c - from frames to answers. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,7 @@ static bool ask_another(struct dlock *dlock, struct request *request, enum wire_
         if (outcome != WIRE_UNKNOWN || request->moves + 1 >= dlock->servers.found_count)
                 return false;
         request->moves++;
+        (void)snprintf(request->told, sizeof(request->told), "; %s: %s", dlock->link.server, reason);
         link_fail(dlock, false, "%s", reason);
         return true;
 }

@@ -47,6 +47,7 @@ struct request {
         uint64_t deadline;
         uint64_t first_sent, last_sent;      /* 0: never */
         unsigned moves;                      /* servers that could not answer */
+        char told[SERVER_BYTES + LIMIT_REASON_BYTES + 8];    /* why the last of them could not */
         unsigned copies;                     /* that were sent: each may be decided while it is on its way */
 
         /* It was refused, and asked that no copy of it happens any more: what is said when that is certain. */

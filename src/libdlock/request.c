@@ -358,7 +358,7 @@ static void finish_without_answer(struct dlock *dlock, struct request *request)
         if (request->cancelling)
                 request_not_cancelled(dlock, request, why);
         else if (request->on_wire)
-                request_finish(dlock, request, DLOCK_UNKNOWN, "%s%s", why, acts ? ": it may have happened or not" : "");
+                request_finish(dlock, request, DLOCK_UNKNOWN, "%s%s%s", why, acts ? ": it may have happened or not" : "", request->told);
         else if (request->first_sent == 0 || !acts)
                 request_finish(dlock, request, DLOCK_UNREACHABLE, "no server could be reached: %s", why);
         else
