@@ -323,6 +323,7 @@ uint64_t raft_propose(struct raft *raft, enum raft_entry_kind kind, const void *
         uint64_t index = raft->log.last + 1;
 
         assert(raft->role == RAFT_LEADER);
+        assert(raft_entry_kind_level(kind) <= raft_configuration(raft)->level);      /* every member knows it */
         raft_append_own(raft, raft_entry_new(index, raft->hard.term, kind, raft_cluster_ms(raft), raft->wall, body, size));
         return index;
 }

@@ -115,6 +115,9 @@ struct replica {
         struct directory staged_directory;
         uint64_t installed;
 
+#if RAFT_FEATURE_LEVEL > 1
+        uint64_t next_term;                  /* the last term in which this leader made use of the next level */
+#endif
         bool leaving, address_announced;
         uint64_t announce_next, leave_next, leaderless_since;
 

@@ -10,9 +10,25 @@
 #include "base/mutation.h"
 #include "replica/internal.h"
 
+#if RAFT_FEATURE_LEVEL > 1
+/* For tests of upgrades: what a later program does as soon as every member knows it, once in a term. */
+static void use_next_level(struct replica *replica)
+{
+        uint64_t term = raft_term(replica->raft);
+
+        if (replica->next_term == term || !replica_may_decide(replica) || raft_configuration(replica->raft)->level < raft_entry_kind_level(RAFT_ENTRY_NEXT))
+                return;
+        replica->next_term = term;
+        (void)raft_propose(replica->raft, RAFT_ENTRY_NEXT, NULL, 0);
+}
+#endif
+
 /* D8: the order of a turn is written here and nowhere else. */
 void replica_turn(struct replica *replica)
 {
+#if RAFT_FEATURE_LEVEL > 1
+        use_next_level(replica);
+#endif
         replica_decide_waiting(replica);     /* appends what may be changed; nothing is answered yet */
         replica_admin_turn(replica);
         replica_ask_reads(replica);          /* one round proves leadership to all of them */
