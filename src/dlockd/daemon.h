@@ -35,6 +35,7 @@ struct daemon {
         struct peer_hub *hub;
         struct session_table *sessions;
         struct store_identity identity;
+        unsigned level_found;                /* of the newest configuration in the database, while it is loaded */
         struct loop_source *turn, *timer, *store_source, *signals[3];
         uint64_t now;
 
@@ -100,9 +101,12 @@ void daemon_carry_out_storage(struct daemon *daemon, const struct replica_effect
 void daemon_on_store(void *context, uint32_t events);
 void daemon_storage_tick(struct daemon *daemon);
 int daemon_bootstrap(struct daemon *daemon);
-/* For whoever loads a database: what contradicts itself in it, NULL: nothing; and an entry that may follow those before it. */
-const char *daemon_what_is_wrong(const struct store_content *content);
+/* For whoever loads a database: what contradicts itself in it, NULL: nothing; and an entry that may follow those before it.
+ * level is that of the newest configuration so far; beyond RAFT_FEATURE_LEVEL a newer program was here, which explain says, -ENOTSUP. */
+const char *daemon_what_is_wrong(const struct store_content *content, unsigned *ret_level);
+bool daemon_level_is_known(const struct raft_entry *entry, unsigned *level);
 bool daemon_load_entry(struct replica *replica, const struct raft_entry *entry);
+int daemon_explain_level(const char *path, unsigned level, char error[512]);
 bool daemon_describe(const struct raft_entry *entry, struct store_columns *ret_columns);
 
 /* members.c */

@@ -29,6 +29,7 @@ struct work {
         struct store *store;
         struct replica *replica;
         struct store_content content;        /* of the old cluster */
+        unsigned level;                      /* what all its nodes knew */
         struct raft_base base;               /* of the new one, with what follows */
         struct store_identity identity;
         struct bytes configuration;
@@ -84,8 +85,8 @@ static const char *load_begin(void *context, const struct store_content *content
         const struct raft_start start = { .id = content->identity.node, .hard = content->hard, .base = content->base, .log_first = content->log_first };
         const struct replica_settings settings = { .raft = { .election_timeout_ms = 1000, .heartbeat_ms = 100, .max_voters = 1, .seed = 1, .level = RAFT_FEATURE_LEVEL },
                                                    .cluster = content->identity.cluster };
-        const char *wrong = daemon_what_is_wrong(content);
         struct work *work = context;
+        const char *wrong = daemon_what_is_wrong(content, &work->level);
 
         if (!wrong)
                 work->replica = replica_new(&settings, &start);
@@ -99,7 +100,9 @@ static bool load_record(void *context, const struct raft_record *record)
 
 static bool load_entry(void *context, const struct raft_entry *entry)
 {
-        return daemon_load_entry(((struct work *)context)->replica, entry);
+        struct work *work = context;
+
+        return daemon_level_is_known(entry, &work->level) && daemon_load_entry(work->replica, entry);
 }
 
 static int load(struct work *work, const char *path)
@@ -107,8 +110,12 @@ static int load(struct work *work, const char *path)
         const struct store_loader loader = { .context = work, .begin = load_begin, .record = load_record, .entry = load_entry };
         char error[512];
 
-        if (store_load(work->store, &loader, &work->content, error) < 0)
-                return fail("%s is not usable: %s", path, error);
+        if (store_load(work->store, &loader, &work->content, error) < 0) {
+                if (work->level <= RAFT_FEATURE_LEVEL)
+                        return fail("%s is not usable: %s", path, error);
+                (void)daemon_explain_level(path, work->level, error);
+                return fail("%s", error);
+        }
         if (!replica_load_finish(work->replica))
                 return fail("%s: its state tables contradict each other", path);
         if (work->content.identity.node == 0 || work->content.log_last == 0)

@@ -40,6 +40,29 @@ static bool load_record(void *context, const struct raft_record *record)
         return replica_load_record(daemon->replica, record);
 }
 
+/* 0: not well formed. */
+static unsigned level_of(uint64_t index, const void *body, size_t size)
+{
+        _cleanup_free_ struct raft_configuration *configuration = raft_configuration_get(index, body, size);
+
+        return configuration ? configuration->level : 0;
+}
+
+/* An entry of members announces the kinds that come after it. */
+bool daemon_level_is_known(const struct raft_entry *entry, unsigned *level)
+{
+        if (entry->kind == RAFT_ENTRY_CONFIGURATION)
+                *level = level_of(entry->index, entry->body, entry->size);
+        return *level <= RAFT_FEATURE_LEVEL;
+}
+
+int daemon_explain_level(const char *path, unsigned level, char error[512])
+{
+        (void)snprintf(error, 512, "%.200s is of a cluster whose nodes all have a newer dlockd (feature level %u, this one knows %u); nothing in it"
+                       " was changed: upgrade dlock-server on this host", path, level, RAFT_FEATURE_LEVEL);
+        return -ENOTSUP;
+}
+
 /* The core takes for granted what every node keeps: no entry of a later term than the node's, no time that falls. */
 bool daemon_load_entry(struct replica *replica, const struct raft_entry *entry)
 {
@@ -52,7 +75,7 @@ static bool load_entry(void *context, const struct raft_entry *entry)
 {
         struct daemon *daemon = context;
 
-        return daemon_load_entry(daemon->replica, entry);
+        return daemon_level_is_known(entry, &daemon->level_found) && daemon_load_entry(daemon->replica, entry);
 }
 
 static void replica_settings_of(const struct daemon *daemon, struct replica_settings *settings)
@@ -91,27 +114,22 @@ void daemon_make_replica(struct daemon *daemon, const struct store_content *cont
         daemon->replica = replica_new(&settings, &start);
 }
 
-static bool configuration_is_well_formed(const struct raft_base *base)
-{
-        _cleanup_free_ struct raft_configuration *configuration = NULL;
-
-        configuration = raft_configuration_get(base->configuration_index, base->configuration, base->configuration_size);
-        return configuration;
-}
-
 /* What every node writes together must be there together. NULL: nothing is wrong. */
-const char *daemon_what_is_wrong(const struct store_content *content)
+const char *daemon_what_is_wrong(const struct store_content *content, unsigned *ret_level)
 {
         const struct raft_base *base = &content->base;
         bool member = content->identity.node != 0;
 
+        *ret_level = base->configuration_size ? level_of(base->configuration_index, base->configuration, base->configuration_size) : 1;
+        if (*ret_level > RAFT_FEATURE_LEVEL)
+                return "it was written by a newer dlockd";
         if (member == id128_is_null(content->identity.cluster))
                 return "it names a cluster without a node id, or a node id without a cluster";
         if (!member && (content->log_last != 0 || base->index != 0 || base->configuration_size != 0))
                 return "it has a log, but says that it belongs to no cluster";
         if (base->configuration_size == 0 && base->index != 0)
                 return "the members of the cluster are missing";
-        if (base->configuration_size != 0 && !configuration_is_well_formed(base))
+        if (*ret_level == 0)
                 return "the list of members is not well formed";
         if (base->configuration_index > base->index)
                 return "the list of members is newer than the state";
@@ -123,10 +141,11 @@ const char *daemon_what_is_wrong(const struct store_content *content)
 /* The replica needs the base before it can take records: the store tells it first. */
 static const char *load_begin(void *context, const struct store_content *content)
 {
-        const char *wrong = daemon_what_is_wrong(content);
+        struct daemon *daemon = context;
+        const char *wrong = daemon_what_is_wrong(content, &daemon->level_found);
 
         if (!wrong)
-                daemon_make_replica(context, content);
+                daemon_make_replica(daemon, content);
         return wrong;
 }
 
@@ -157,6 +176,15 @@ static int open_or_wait(struct daemon *daemon)
         return next == FAILURE_STOPPED ? -EINTR : r;
 }
 
+static int explain_own_level(const struct daemon *daemon, char error[512])
+{
+        _cleanup_free_ char *path = NULL;
+
+        if (asprintf(&path, "%s/dlock.db", daemon->config.directory) < 0)
+                return -ENOMEM;
+        return daemon_explain_level(path, daemon->level_found, error);
+}
+
 int daemon_open_store(struct daemon *daemon)
 {
         const struct store_loader loader = { .context = daemon, .begin = load_begin, .record = load_record, .entry = load_entry };
@@ -168,6 +196,8 @@ int daemon_open_store(struct daemon *daemon)
         if (r < 0)
                 return r;
         r = store_load(daemon->store, &loader, &content, error);
+        if (r < 0 && daemon->level_found > RAFT_FEATURE_LEVEL)
+                r = explain_own_level(daemon, error);
         if (r >= 0 && !replica_load_finish(daemon->replica)) {
                 (void)snprintf(error, sizeof(error), "%.200s/dlock.db: its state tables contradict each other: restore a backup, or move it away"
                                " and let this node join again as a new one", daemon->config.directory);
