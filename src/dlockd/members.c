@@ -255,7 +255,9 @@ static const char *judge(void *context, const struct peer_hello *hello)
         if (daemon->identity.node == 0)
                 return NULL;
         if (hello->level < raft_configuration(raft)->level)
-                return "its program is older than what the cluster uses by now: upgrade dlock-server there";
+                return "the refused node's program is older than what the cluster uses by now: upgrade dlock-server on its host";
+        if (hello->node == 0)
+                return NULL;                 /* a newcomer */
         if (!member)
                 return hello->node > raft_commit(raft) ? NULL    /* let in by an entry that has not come here yet: what is here instead may go */
                        : PEER_REASON_GONE;
@@ -278,7 +280,7 @@ static void on_raft(void *context, uint64_t node, const struct raft_message *mes
 
         (void)node;
         if (!replica_raft_message(daemon->replica, message))
-                daemon_fail(daemon, "the leader sent an entry of a kind that this version does not know: upgrade dlock-server on this host");
+                daemon_fail(daemon, "the leader sent what this version does not know: upgrade dlock-server on this host");
         daemon_want_turn(daemon);
 }
 

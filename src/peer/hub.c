@@ -64,6 +64,7 @@ struct member {
         size_t links_up;
         uint64_t redial_ms, backoff_ms;
         bool complained;
+        bool refuses;                        /* it dialled and would not have this node: nothing is said of its next attempts */
 };
 
 struct listener {
@@ -153,7 +154,7 @@ static void close_link(struct peer_link *link, const char *reason)
 
         if (member && state == LINK_UP) {
                 member->links_up--;
-                if (reason && member->links_up == 0)
+                if (reason && member->links_up == 0 && !member->refuses)
                         diag_info("link to %s is down: %s", member->name, reason);
                 schedule_redial(hub, member);
                 if (member->links_up == 0)
@@ -223,10 +224,11 @@ static void link_is_up(struct peer_link *link, const struct peer_hello *hello)
         if (link->dialled)
                 member->dialling = false;
         member->backoff_ms = 0;
-        member->complained = false;
+        member->refuses = member->refuses && !link->dialled;
+        member->complained = member->refuses;
         stream_local_host(link->stream.fd, link->local_host, sizeof(link->local_host));
         hub->handler.reached(hub->handler.context, link->local_host);
-        if (member->links_up++ == 0)
+        if (member->links_up++ == 0 && !member->refuses)
                 diag_info("link to %s is up", member->name);
         /* Of one more link, too: the other may be dead and not missed yet, with what was sent on it, and from before an upgrade. */
         hub->handler.linked(hub->handler.context, hello->node, hello->level, true);
@@ -259,7 +261,7 @@ static const char *check_hello(struct peer_hub *hub, const struct peer_hello *he
                 return "foreign cluster: this node belongs to another cluster; check the join addresses, or empty the state directory of the node that is in the wrong one";
         if (id128_equal(hello->incarnation, hub->self.incarnation))
                 return "this is a copy of the same node's database, or the node itself";
-        return hello->node ? hub->handler.judge(hub->handler.context, hello) : NULL;
+        return hub->handler.judge(hub->handler.context, hello);
 }
 
 static void on_hello(struct peer_link *link, const struct peer_hello *hello)
@@ -300,10 +302,14 @@ static void on_welcome(struct peer_link *link, const struct peer_hello *welcome)
                         diag_notice("not linked to %s at %s: %s", member->name, member->address, reason);
                         member->complained = true;
                 }
-                close_link(link, reason);
+                refuse(link, reason);
                 return;
         }
         if (!link->for_join || (welcome->node != 0 && hub->self.node != 0)) {
+                if (hub->join == link && peer_hub_is_linked(hub, welcome->node)) {
+                        close_link(link, "linked already");
+                        return;
+                }
                 if (hub->join == link)
                         hub->join = NULL;    /* a member found through a join address is a link like any other */
                 link_is_up(link, welcome);
@@ -317,6 +323,31 @@ static void on_welcome(struct peer_link *link, const struct peer_hello *welcome)
 
 /* --- frames --- */
 
+/* Said once, until the other has this node again. */
+static void on_refusal(struct peer_link *link, const char *reason)
+{
+        struct member *member = link->node ? find_member(link->hub, link->node) : NULL;
+
+        if (member && !member->complained)
+                diag_notice("%s at %s refused this node: %s", member->name, *member->address ? member->address : link->host, reason);
+        if (member) {
+                member->complained = true;
+                member->refuses = link->state == LINK_UP;
+        }
+        close_link(link, reason);
+}
+
+/* Who dialled has nothing against this node when it goes on after the greeting. */
+static void on_accepted(struct peer_link *link)
+{
+        struct member *member = find_member(link->hub, link->node);
+
+        if (!member || !member->refuses)
+                return;
+        member->refuses = member->complained = false;
+        diag_info("link to %s is up", member->name);
+}
+
 /* The link may be gone afterwards: callers look it up again by its cookie. */
 static void on_frame(struct peer_link *link, const struct peer_frame *frame)
 {
@@ -325,7 +356,6 @@ static void on_frame(struct peer_link *link, const struct peer_frame *frame)
         char reason[LIMIT_REASON_BYTES + 1];
         struct peer_hello hello;
         uint64_t cookie = link->cookie;
-        struct member *member;
 
         switch (frame->type) {
         case PEER_HELLO:
@@ -339,19 +369,15 @@ static void on_frame(struct peer_link *link, const struct peer_frame *frame)
                 on_welcome(link, &hello);
                 return;
         case PEER_REFUSAL:
-                /* Of a link that is up: this node is no member any more. */
+                /* Of a link that is up: this node's program is too old, or it is no member any more. */
                 if ((link->state != LINK_GREETING && link->state != LINK_UP) || !peer_read_refusal(frame, reason))
                         break;
-                member = link->node ? find_member(hub, link->node) : NULL;
-                if (member && !member->complained) {
-                        diag_notice("%s at %s refused this node: %s", member->name, *member->address ? member->address : link->host, reason);
-                        member->complained = true;
-                }
-                close_link(link, link->state == LINK_UP ? "refused" : reason);
+                on_refusal(link, reason);
                 return;
         case PEER_RAFT:
                 if (link->state != LINK_UP || !peer_read_raft(frame, &hub->raft))
                         break;
+                on_accepted(link);
                 hub->raft.message.node = link->node;
                 handler->raft(handler->context, link->node, &hub->raft.message);
                 peer_raft_clear(&hub->raft);
