@@ -386,6 +386,22 @@ static void compare_witness(struct daemon *daemon, const struct raft_member *sel
                              daemon->config.witness ? "yes" : "no", self->witness ? "a witness" : "one that serves clients");
 }
 
+/* It was stopped while others went elsewhere, who do not dial it because it was stopped: the join addresses may lead to them. */
+static bool has_lost_its_way(const struct daemon *daemon)
+{
+        const struct raft_configuration *configuration = raft_configuration(replica_raft(daemon->replica));
+
+        if (daemon->now - daemon->led_at < patience(daemon))
+                return false;
+        for (size_t i = 0; i < configuration->count; i++) {
+                uint64_t node = configuration->members[i].id;
+
+                if (node != daemon->identity.node && !peer_hub_is_linked(daemon->hub, node) && !replica_said_bye(daemon->replica, node))
+                        return true;
+        }
+        return false;
+}
+
 static void look_at_members(struct daemon *daemon)
 {
         const struct raft *raft = replica_raft(daemon->replica);
@@ -431,7 +447,7 @@ void daemon_members_tick(struct daemon *daemon)
                 return;
         daemon->members_next = daemon->now + MEMBERS_MS;
         look_at_members(daemon);
-        if (!daemon->stopping && daemon->now - daemon->linked_at >= ALONE_MS)
+        if (!daemon->stopping && (daemon->now - daemon->linked_at >= ALONE_MS || has_lost_its_way(daemon)))
                 dial_join(daemon);
 }
 
