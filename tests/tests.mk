@@ -135,7 +135,12 @@ $(BUILD)/tests/%.so: tests/cluster/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(filter-out $(SANITIZE),$(ALL_CFLAGS)) $(filter-out -pie $(SANITIZE),$(ALL_LDFLAGS)) -shared -o $@ $< -ldl -lpthread
 
-cluster: $(BUILD)/dlockd $(BUILD)/dlockctl $(FAULTS)
+# The program that an upgrade brings: one feature level higher.
+.PHONY: next
+next:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/next CPPFLAGS='$(CPPFLAGS) -DRAFT_FEATURE_LEVEL=2' $(BUILD)/next/dlockd
+
+cluster: $(BUILD)/dlockd $(BUILD)/dlockctl $(FAULTS) next
 	BUILD=$(BUILD) python3 tests/cluster/run.py $(WORDS)
 
 # Faults for SOAK_SECONDS. SEED=n repeats the schedules; tests/cluster/trial.py repeats one of them.

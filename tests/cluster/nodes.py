@@ -56,7 +56,7 @@ class Node:
         self.tcp = f"{host or '127.0.0.1'}:{self.client_port}"
         self.peer = f"{host or '127.0.0.1'}:{self.peer_port}"
         self.listen = "allow_insecure = yes\n" if host else ""
-        self.prefix = []
+        self.prefix, self.program = [], DLOCKD
         self.data, self.config = directory / name, directory / f"{name}.etc"
         self.log_path = directory / f"{name}.log"
         self.process = None
@@ -77,7 +77,7 @@ class Node:
     def launch(self):
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [*self.prefix, DLOCKD, "--config-dir", self.config, *self.arguments],
+                [*self.prefix, self.program, "--config-dir", self.config, *self.arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment, preexec_fn=self.preexec,
             )
 

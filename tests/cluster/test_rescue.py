@@ -26,7 +26,7 @@ STRIDE = 1 if PATIENCE <= 30 else 9
 
 def dlockd(node, *arguments, **options):
     """(exit status, stdout, stderr) of dlockd for this node with these options."""
-    done = subprocess.run([DLOCKD, "--config-dir", node.config, *arguments, *node.arguments], capture_output=True, text=True, timeout=60,
+    done = subprocess.run([node.program, "--config-dir", node.config, *arguments, *node.arguments], capture_output=True, text=True, timeout=60,
                           stdin=subprocess.DEVNULL, **options)
     return done.returncode, done.stdout, done.stderr
 
