@@ -500,6 +500,13 @@ uint64_t raft_next_tick(const struct raft *raft)
         return raft->now + MAX(raft->settings.heartbeat_ms / 4, (uint64_t)1);
 }
 
+uint64_t raft_silent_ms(const struct raft *raft, uint64_t node)
+{
+        const struct progress *progress = raft->role == RAFT_LEADER && node != raft->id ? raft_progress_of((struct raft *)raft, node) : NULL;
+
+        return progress ? raft->now - progress->contact_ms : 0;
+}
+
 uint64_t raft_match(const struct raft *raft, uint64_t node)
 {
         const struct progress *progress = raft->role == RAFT_LEADER && node != raft->id ? raft_progress_of((struct raft *)raft, node) : NULL;

@@ -204,6 +204,8 @@ bool raft_has_quorum(const struct raft *raft);
 uint64_t raft_next_tick(const struct raft *raft);
 /* How far this node's log is known to reach, durably: its own, or on a leader any member's; 0: not known. */
 uint64_t raft_match(const struct raft *raft, uint64_t node);
+/* On a leader: for how long a member has said nothing to it; to a new leader not for longer than it leads. */
+uint64_t raft_silent_ms(const struct raft *raft, uint64_t node);
 /* What a member's program understands; 0: not known now. */
 unsigned raft_level_of(const struct raft *raft, uint64_t node);
 /* The link to this node is up, as raft_link said. */

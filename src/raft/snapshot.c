@@ -7,6 +7,9 @@
 #include "base/mutation.h"
 #include "raft/internal.h"
 
+/* Election timeouts that a chunk may take there and back: a slow link is not to be filled with copies of it. */
+#define CHUNK_PATIENCE 10
+
 /* --- the sender --- */
 
 /* S1: one spool file serves every follower in need, as long as the log reaches back to it. */
@@ -27,7 +30,7 @@ void raft_snapshot_flush(struct raft *raft, struct progress *progress)
                 progress->reading = false;
         }
         /* C5: a link may lose a chunk, or its answer, and be up again before anybody sees it down. */
-        if (progress->reading && raft->now - progress->asked_ms >= raft->settings.election_timeout_ms)
+        if (progress->reading && raft->now - progress->asked_ms >= CHUNK_PATIENCE * raft->settings.election_timeout_ms)
                 progress->reading = false;
         if (progress->reading || raft->effects.chunk_request_count == ARRAY_SIZE(raft->chunk_requests))
                 return;

@@ -27,6 +27,7 @@ struct pending {
         struct replica_origin origin;
         struct lock_request request;
         uint64_t deadline, arrived;
+        uint64_t asked_cluster_ms;           /* cluster time when it came, as the node that it came to knew it */
         uint64_t forward_id;                 /* FORWARDED */
         uint64_t retry_at;                   /* FORWARDED: the node asked did not lead; 0: it has not said so */
         bool sent;                           /* it has left this node or entered its log: it may have happened */

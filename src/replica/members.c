@@ -9,6 +9,8 @@
 
 /* How often something that the leader must hear is said again. */
 #define REPEAT_MS 500
+/* A member that is not heard keeps its name for so many election timeouts. */
+#define NAME_KEPT_TIMEOUTS 3
 
 static void answer_join(struct replica *replica, const struct replica_origin *origin, const struct node_message *reply)
 {
@@ -87,6 +89,7 @@ void replica_join(struct replica *replica, const struct replica_origin *origin, 
         struct node_message reply = { .join = JOIN_LATER };
         struct raft_member newcomer = { .incarnation = join->incarnation, .witness = join->witness, .preferred = join->preferred };
         uint64_t leader = raft_leader(replica->raft), index;
+        bool may_take = true;
         const struct directory_change *known = leader ? directory_find(&replica->directory, leader) : NULL;
 
         (void)deadline;
@@ -111,9 +114,11 @@ void replica_join(struct replica *replica, const struct replica_origin *origin, 
         holder = name_holder(replica, join->name);
         if (holder && (holder->id == raft_id(replica->raft) || raft_is_linked(replica->raft, holder->id)))
                 reply.join = JOIN_NAME_TAKEN;
+        else if (holder && raft_silent_ms(replica->raft, holder->id) < NAME_KEPT_TIMEOUTS * replica->settings.raft.election_timeout_ms)
+                may_take = false;            /* it may only be starting again */
         else if (!holder && configuration->count >= LIMIT_MEMBERS)
                 reply.join = JOIN_CLUSTER_FULL;
-        if (reply.join != JOIN_LATER || !raft_may_change(replica->raft)) {
+        if (reply.join != JOIN_LATER || !may_take || !raft_may_change(replica->raft)) {
                 answer_join(replica, origin, &reply);
                 return;
         }

@@ -40,6 +40,7 @@ void node_message_put(struct bytes *bytes, const struct node_message *message)
         case NODE_FORWARD:
                 bytes_put_u64(bytes, message->id);
                 bytes_put_u64(bytes, message->term);
+                bytes_put_u64(bytes, message->cluster_ms);
                 put_request(bytes, &message->request);
                 return;
         case NODE_FORWARD_REPLY:
@@ -129,6 +130,7 @@ static void get_body(struct bytes_reader *reader, struct node_message *message)
         case NODE_FORWARD:
                 message->id = bytes_get_u64(reader);
                 message->term = bytes_get_u64(reader);
+                message->cluster_ms = bytes_get_u64(reader);
                 get_request(reader, &message->request);
                 return;
         case NODE_FORWARD_REPLY:

@@ -73,6 +73,7 @@ struct admin_request {
 struct node_message {
         enum node_message_kind kind;
         uint64_t id;                         /* FORWARD*, READ*, ADMIN*: the sender's number, repeated in the reply */
+        uint64_t cluster_ms;                 /* FORWARD: when the client asked, as its node knew it */
         uint64_t term;                       /* FORWARD, READ: of the leader that is asked; another leadership does not answer */
         struct lock_request request;         /* FORWARD */
         enum replica_outcome outcome;        /* FORWARD_REPLY, READ_REPLY */

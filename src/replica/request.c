@@ -116,6 +116,7 @@ static struct pending *add(struct replica *replica, uint64_t node, const struct 
         pending->request = *request;
         pending->deadline = deadline;
         pending->arrived = replica->now;
+        pending->asked_cluster_ms = replica_cluster_ms(replica);
         twin = RB_INSERT(origin_tree, &replica->by_origin, pending);
         if (twin) {
                 /* The same question of the same asker: the newer one takes the place of the older. */
@@ -329,16 +330,21 @@ static void forward(struct replica *replica, struct pending *pending)
                 .kind = NODE_FORWARD,
                 .id = pending->forward_id,
                 .term = raft_term(replica->raft),
+                .cluster_ms = pending->asked_cluster_ms,
                 .request = pending->request,
         });
         move(replica, pending, PENDING_FORWARDED);
         (void)RB_INSERT(forward_tree, &replica->by_forward, pending);
 }
 
-/* Promise 3: who asked may have asked another node since, and what the nodes remember of that has an end. */
+/* Promise 3: who asked may have asked another node since, and what the nodes remember of that has an end. A suspended node's own clock
+ * stands still meanwhile, so cluster time counts too: half of what is remembered. */
 static bool is_too_old(const struct replica *replica, const struct pending *pending)
 {
-        return replica->now - pending->arrived > LIMIT_RESEND_MS;
+        uint64_t cluster_ms = replica_cluster_ms(replica);
+
+        return replica->now - pending->arrived > LIMIT_RESEND_MS ||
+               (cluster_ms > pending->asked_cluster_ms && cluster_ms - pending->asked_cluster_ms > LIMIT_REQUEST_KEPT_MS / 2);
 }
 
 void replica_decide_waiting(struct replica *replica)
@@ -392,7 +398,7 @@ void replica_forwarded(struct replica *replica, uint64_t node, const struct node
                         .kind = NODE_FORWARD_REPLY, .id = message->id, .outcome = REPLICA_NOT_LEADER });
                 return;
         }
-        (void)add(replica, node, &origin, &message->request, replica->now + LIMIT_RESEND_MS);
+        add(replica, node, &origin, &message->request, replica->now + LIMIT_RESEND_MS)->asked_cluster_ms = message->cluster_ms;
 }
 
 /* Everything undecided goes to the new leader under its request id; what other nodes

@@ -462,6 +462,25 @@ static void hand_over(uint64_t from, uint64_t to)
         ck_assert_int_eq(raft_role(replica_raft(nodes[to].replica)), RAFT_LEADER);
 }
 
+/* Its node was suspended in between, and does not know how late it is. */
+START_TEST(request_from_before_what_is_remembered_is_not_decided)
+{
+        struct node_message forward = { .kind = NODE_FORWARD, .id = 1, .request = request_of(LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a") };
+
+        forward.cluster_ms = replica_cluster_ms(nodes[2].replica);
+        run(310000);
+        forward.term = raft_term(replica_raft(nodes[1].replica));
+        replica_node_message(nodes[1].replica, 2, &forward);
+        run(300);
+        ck_assert_ptr_null(owner_at(1, "a"));
+        forward.id = 2;
+        forward.cluster_ms = replica_cluster_ms(nodes[2].replica);
+        replica_node_message(nodes[1].replica, 2, &forward);
+        run(300);
+        ck_assert_str_eq(owner_at(1, "a"), "alice");
+}
+END_TEST
+
 START_TEST(what_another_leader_granted_counts_for_more_than_an_old_refusal)
 {
         ask(1, 6, LOCK_CHANGE_PREEMPT, 2, 1, "bob", "a");
@@ -594,7 +613,10 @@ END_TEST
 START_TEST(name_of_a_connected_member_is_taken_and_of_a_lost_one_is_not)
 {
         ck_assert_int_eq(join(40, 9, "b")->join, JOIN_NAME_TAKEN);
+        cut[2] = true;
         replica_link(nodes[1].replica, 2, 0, false);
+        ck_assert_int_eq(join(43, 9, "b")->join, JOIN_LATER);    /* it may only be starting again */
+        run(3000);
         ck_assert_int_eq(join(41, 9, "b")->join, JOIN_WELCOME);
         ck_assert_ptr_null(raft_configuration_find(raft_configuration(replica_raft(nodes[1].replica)), 2));
 }
@@ -864,6 +886,7 @@ static Suite *suite(void)
         tcase_add_test(c, follower_sends_a_joiner_to_the_leader);
         tcase_add_test(c, consistent_read_needs_a_leader_that_proves_itself);
         tcase_add_test(c, forward_to_an_earlier_leadership_is_not_taken);
+        tcase_add_test(c, request_from_before_what_is_remembered_is_not_decided);
         tcase_add_test(c, what_another_leader_granted_counts_for_more_than_an_old_refusal);
         tcase_add_test(c, request_that_was_cancelled_never_happens);
         tcase_add_test(c, cancel_that_comes_too_late_says_so);
