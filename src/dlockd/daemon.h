@@ -45,6 +45,7 @@ struct daemon {
         struct in_flight *in_flight;         /* a ring */
         size_t in_flight_head, in_flight_count, in_flight_capacity;
 
+        uint64_t disk_judged_at, disk_worst_ms;      /* when it was last said that the disk is slow, and how slow */
         uint64_t snapshot_again;             /* 0: none failed */
 
         enum join_state join;

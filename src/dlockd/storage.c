@@ -1,6 +1,7 @@
 /* storage.c - the replica's wishes to the store, and the store's results back. */
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,8 @@
 
 /* After a snapshot that could not be made, until the next. */
 #define SNAPSHOT_AGAIN_MS 1000
+/* Of a disk that is slow is said no more than this often, unless it has become twice as slow. */
+#define DISK_AGAIN_MS (5 * 60 * 1000)
 
 bool daemon_describe(const struct raft_entry *entry, struct store_columns *ret_columns)
 {
@@ -421,6 +424,20 @@ static void read_failed(struct daemon *daemon, const struct store_event *event, 
         }
 }
 
+/* An election takes two writes one after the other, the candidate's and the voters' (E2), and has to end within a timeout. */
+static void judge_disk(struct daemon *daemon, uint64_t commit_ms)
+{
+        uint64_t timeout = daemon->config.timeout_ms;
+        bool lately = daemon->disk_judged_at != 0 && daemon->now - daemon->disk_judged_at < DISK_AGAIN_MS;
+
+        if (commit_ms <= timeout / 3 || (lately && commit_ms < 2 * daemon->disk_worst_ms))
+                return;
+        daemon->disk_judged_at = daemon->now;
+        daemon->disk_worst_ms = commit_ms;
+        diag_warning("the disk took %" PRIu64 " ms for one write to %s/dlock.db, more than a third of [election] timeout (%" PRIu64 " ms): see what keeps it busy, or"
+                     " set timeout to at least three times as long on every node", commit_ms, daemon->config.directory, timeout);
+}
+
 static void on_event(void *context, const struct store_event *event)
 {
         struct daemon *daemon = context;
@@ -429,6 +446,7 @@ static void on_event(void *context, const struct store_event *event)
 
         switch (event->kind) {
         case STORE_PERSISTED:
+                judge_disk(daemon, event->commit_ms);
                 persisted(daemon, event->token);
                 return;
         case STORE_FAILED:

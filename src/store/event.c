@@ -48,7 +48,7 @@ void event_post(struct store *store, struct event *event)
 }
 
 /* A token says everything the tokens before it said: one that nobody has taken yet is raised. */
-static bool raise_last_token(struct store *store, uint64_t token)
+static bool raise_last_token(struct store *store, uint64_t token, uint64_t commit_ms)
 {
         struct event *last;
         bool raised;
@@ -56,20 +56,23 @@ static bool raise_last_token(struct store *store, uint64_t token)
         (void)pthread_mutex_lock(&store->event_mutex);
         last = TAILQ_LAST(&store->events, event_list);
         raised = last && last->event.kind == STORE_PERSISTED;
-        if (raised)
+        if (raised) {
                 last->event.token = token;
+                last->event.commit_ms = MAX(last->event.commit_ms, commit_ms);
+        }
         (void)pthread_mutex_unlock(&store->event_mutex);
         return raised;
 }
 
-void event_post_persisted(struct store *store, uint64_t token)
+void event_post_persisted(struct store *store, uint64_t token, uint64_t commit_ms)
 {
         struct event *event;
 
-        if (raise_last_token(store, token))
+        if (raise_last_token(store, token, commit_ms))
                 return;
         event = event_new(STORE_PERSISTED, 0);
         event->event.token = token;
+        event->event.commit_ms = commit_ms;
         event_post(store, event);
 }
 

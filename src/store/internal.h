@@ -32,7 +32,7 @@ struct event *event_new(enum store_event_kind kind, uint64_t cookie);
 struct event *event_free(struct event *event);
 /* Takes the event. */
 void event_post(struct store *store, struct event *event);
-void event_post_persisted(struct store *store, uint64_t token);
+void event_post_persisted(struct store *store, uint64_t token, uint64_t commit_ms);
 void event_post_text(struct store *store, enum store_event_kind kind, uint64_t cookie, const char *format, ...) _printf_(4, 5);
 
 /* --- what goes in ------------------------------------------------------------------ */

@@ -138,6 +138,7 @@ enum store_event_kind {
 struct store_event {
         enum store_event_kind kind;
         uint64_t token;                      /* PERSISTED */
+        uint64_t commit_ms;                  /* PERSISTED: how long the longest of those transactions took; snapshots do not count */
         uint64_t cookie;                     /* reads */
         const char *text;                    /* FAILED, READ_FAILED */
         struct raft_entry *const *entries;   /* LOG, HISTORY */
