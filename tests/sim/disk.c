@@ -430,6 +430,13 @@ struct replica *disk_load(struct sim *sim, struct sim_node *node)
         return replica;
 }
 
+void disk_hurry(struct sim *sim, struct sim_node *node)
+{
+        node->disk.stalled_until = 0;
+        if (node->disk.syncing)
+                sim_at(sim, sync_time(sim, node), EVENT_SYNC, node->number, 0, node->life, NULL);
+}
+
 void disk_hold(struct sim *sim, struct sim_node *node, bool held)
 {
         if (node->disk.held && !held && node->disk.syncing)

@@ -137,6 +137,20 @@ static void stumble(struct sim *sim)
         sim_at(sim, sim->now + sim_between(sim, 1, 60) * MS, EVENT_START, leader->number, 0, leader->life, NULL);
 }
 
+/* A leader whose disk stalls, and that few hear: what it appends is cut off again before it is written. */
+static void strand(struct sim *sim)
+{
+        struct sim_node *leader = node_leader(sim);
+
+        if (!leader)
+                return;
+        leader->disk.stalled_until = sim->now + sim_between(sim, 500, 6000) * MS;
+        sim_trace(sim, "the disk of node %u stalls", leader->number + 1);
+        for (unsigned other = 0; other < sim->node_count; other++)
+                if (sim_chance(sim, 800))
+                        cut_pair(sim, leader->number, other, true);
+}
+
 static void weather(struct sim *sim)
 {
         sim->drop_per_1000 = sim_chance(sim, 500) ? 0 : (unsigned)sim_random(sim, 30);
@@ -144,8 +158,24 @@ static void weather(struct sim *sim)
         sim->delay_max = (sim_chance(sim, 300) ? sim_between(sim, 50, 600) : 5) * MS;
 }
 
+enum fault {
+        FAULT_POWER, FAULT_KILL, FAULT_KILL_AND_POWER, FAULT_CUT, FAULT_ISOLATE, FAULT_STALL, FAULT_STRAND, FAULT_PAUSE, FAULT_CLOCK, FAULT_STOP,
+        FAULT_WEATHER, FAULT_TRANSFER, FAULT_BLACKOUT, FAULT_COUNT,
+};
+
+/* Few kinds of faults in one run meet each other more often than all of them. */
+void fault_begin(struct sim *sim)
+{
+        do
+                sim->fault_kinds = (unsigned)sim_random(sim, 1u << FAULT_COUNT) | (sim_chance(sim, 300) ? (unsigned)sim_random(sim, 1u << FAULT_COUNT) : 0);
+        while (sim->fault_kinds == 0);
+        sim_at(sim, sim->now + sim_random(sim, 4000) * MS, EVENT_FAULT, 0, 0, 0, NULL);
+}
+
 void fault_next(struct sim *sim)
 {
+        enum fault kind;
+
         if (!sim->faults)
                 return;
         if (sim->stumbles && sim_chance(sim, 600)) {
@@ -153,21 +183,27 @@ void fault_next(struct sim *sim)
                 sim_at(sim, sim->now + sim_between(sim, 5, 200) * MS, EVENT_FAULT, 0, 0, 0, NULL);
                 return;
         }
-        switch (sim_random(sim, 15)) {
-        case 0: case 1: crash(sim, CRASH_POWER); break;
-        case 2: case 3: crash(sim, CRASH_KILL); break;
-        case 4: kill_and_cut_power(sim); break;
-        case 5: case 6: cut_pair(sim, (unsigned)sim_random(sim, sim->node_count), (unsigned)sim_random(sim, sim->node_count), sim_chance(sim, 500)); break;
-        case 7: isolate(sim); break;
-        case 8: stall_disk(sim); break;
-        case 9: pause_node(sim); break;
-        case 10: change_clock(sim); break;
-        case 11: stop_cleanly(sim); break;
-        case 12: weather(sim); break;
-        case 13: hand_over_and_die(sim); break;
-        default:
+        do
+                kind = (enum fault)sim_random(sim, FAULT_COUNT);
+        while (!(sim->fault_kinds & 1u << kind));
+        switch (kind) {
+        case FAULT_POWER: crash(sim, CRASH_POWER); break;
+        case FAULT_KILL: crash(sim, CRASH_KILL); break;
+        case FAULT_KILL_AND_POWER: kill_and_cut_power(sim); break;
+        case FAULT_CUT: cut_pair(sim, (unsigned)sim_random(sim, sim->node_count), (unsigned)sim_random(sim, sim->node_count), sim_chance(sim, 500)); break;
+        case FAULT_ISOLATE: isolate(sim); break;
+        case FAULT_STALL: stall_disk(sim); break;
+        case FAULT_STRAND: strand(sim); break;
+        case FAULT_PAUSE: pause_node(sim); break;
+        case FAULT_CLOCK: change_clock(sim); break;
+        case FAULT_STOP: stop_cleanly(sim); break;
+        case FAULT_WEATHER: weather(sim); break;
+        case FAULT_TRANSFER: hand_over_and_die(sim); break;
+        case FAULT_BLACKOUT:
                 if (sim_chance(sim, 200))
                         blackout(sim);
+                break;
+        case FAULT_COUNT: break;
         }
         sim_at(sim, sim->now + sim_between(sim, 5, sim_chance(sim, 300) ? 2000 : 400) * MS, EVENT_FAULT, 0, 0, 0, NULL);
 }
@@ -181,7 +217,8 @@ void fault_end(struct sim *sim)
 
                 for (unsigned other = 0; other < sim->node_count; other++)
                         sim->cut[i][other] = false;
-                node->disk.stalled_until = node->paused_until = 0;
+                node->paused_until = 0;
+                disk_hurry(sim, node);
                 if (node->leaving && node->replica)
                         node_crash(sim, node, CRASH_CLEAN);
                 if (!node->replica)

@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 
-SEEDS = 2000
-SECONDS = 60
+SEEDS = 3000
+SECONDS = 240
 
 # Needs a course of events that chance does not take within the budget.
 SCENARIO_ONLY = {
+    "DEPOSE": "it costs availability only, and no rule says how often leaders may change while faults last",
+    "REMOVED_LEADS": "an operator's wish never removes the leader: it hands over first",
 }
 
 
@@ -35,7 +37,7 @@ def run(arguments):
 def look_for(sim, name, scenarios):
     begin = time.monotonic()
     by_scenario = run([sim, "--mutation", name, "--scenario", *scenarios])
-    by_seed = run([sim, "--mutation", name, "--seeds", str(SEEDS)])
+    by_seed = run([sim, "--mutation", name, "--seeds", str(SEEDS if name not in SCENARIO_ONLY else SEEDS // 10)])
     return by_scenario, by_seed, time.monotonic() - begin
 
 

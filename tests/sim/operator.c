@@ -77,7 +77,7 @@ static void wish(struct sim *sim, enum admin_kind kind)
         sim->wish.until = sim->now + (patience + 1000) * MS;
         sim->wish.kind = kind;
         sim->wish.node = node->number;
-        sim->wish.id = node->disk.node;
+        sim->wish.id = request.node;
         (void)snprintf(request.name, sizeof(request.name), "n%u", node->number + 1);
         sim_trace(sim, "an operator asks node %u to %s node %u", asked->number + 1, kind == ADMIN_REMOVE ? "remove" : "hand over to", node->number + 1);
         replica_admin(asked->replica, &(struct replica_origin){ .session = OPERATOR_SESSION, .tag = sim->wish.number }, &request,
@@ -95,7 +95,7 @@ void operator_answer(struct sim *sim, const struct replica_answer *answer)
         if (!sim->wish.asked || answer->origin.tag != sim->wish.number)
                 return;
         sim->wish.asked = false;
-        if (answer->admin == ADMIN_DONE && sim->wish.kind == ADMIN_REMOVE && is_a_member(sim, sim->wish.id))
+        if (answer->admin == ADMIN_DONE && sim->wish.kind == ADMIN_REMOVE && sim->wish.id != 0 && is_a_member(sim, sim->wish.id))
                 sim_fail(sim, "an operator was told that node %u is no member, but it is", sim->wish.node + 1);
 }
 

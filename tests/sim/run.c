@@ -43,7 +43,7 @@ static void node_event(struct sim *sim, const struct sim_event *event)
                 node_turn(sim, node);
                 return;
         case EVENT_SYNC:
-                if (node->disk.held)
+                if (node->disk.held || !node->disk.syncing)
                         return;
                 disk_sync(sim, node);
                 node_want_turn(sim, node);
@@ -168,7 +168,7 @@ static void begin(struct sim *sim)
                         sim_at(sim, sim->now + sim_random(sim, 15000) * MS, EVENT_START, i, 0, 0, NULL);
         }
         client_begin(sim);
-        sim_at(sim, sim->now + sim_random(sim, 4000) * MS, EVENT_FAULT, 0, 0, 0, NULL);
+        fault_begin(sim);
         sim_at(sim, sim->now + sim_random(sim, 4000) * MS, EVENT_OPERATOR, 0, 0, 0, NULL);
 }
 

@@ -150,6 +150,7 @@ struct sim {
         struct script *script;               /* the scenario that is played; NULL: chance rules */
         uint64_t keep_writes;                /* scenario: of what a killed node had queued */
         unsigned max_voters;
+        unsigned fault_kinds;                /* of this run */
         bool stumbles;                       /* leaders fall again and again */
         size_t chunk_bytes;                  /* of a snapshot */
         bool disks_get_lost;                 /* else members are removed */
@@ -176,7 +177,7 @@ struct sim {
                 uint64_t number, until;      /* of the wish, and when it is forgotten */
                 enum admin_kind kind;
                 unsigned node;
-                uint64_t id;
+                uint64_t id;                 /* 0: the node was named; whoever was asked may know an older one of that name */
         } wish;
         uint64_t session_next, handle_next, spool_next, incarnation_next;
 
@@ -232,6 +233,8 @@ void disk_bootstrap(struct sim *sim, struct sim_node *node);
 /* The first so many became voters, one by one, in term 1. */
 void disk_grow_cluster(struct sim *sim, unsigned voters);
 struct replica *disk_load(struct sim *sim, struct sim_node *node);
+/* It stalls no longer. */
+void disk_hurry(struct sim *sim, struct sim_node *node);
 /* A scenario lets nothing become durable for a while. */
 void disk_hold(struct sim *sim, struct sim_node *node, bool held);
 /* The node is down, and has lost all: P7, it comes back as another one. */
@@ -295,6 +298,7 @@ void operator_next(struct sim *sim);
 void operator_answer(struct sim *sim, const struct replica_answer *answer);
 
 /* fault.c */
+void fault_begin(struct sim *sim);
 void fault_next(struct sim *sim);
 /* Power is gone for a moment, after what the node is about to do. */
 void fault_blink(struct sim *sim, struct sim_node *node);

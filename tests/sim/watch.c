@@ -141,6 +141,18 @@ static void watch_vote(struct sim *sim, struct sim_node *node, const struct raft
                 fault_blink(sim, node);
 }
 
+/* It is on disk, and it is what the log has there. */
+static void watch_acknowledged(struct sim *sim, const struct sim_node *node, uint64_t match)
+{
+        const struct disk *disk = &node->disk;
+        uint64_t term;
+
+        if (match > disk->log_last)
+                sim_fail(sim, "P2: node %u acknowledges %" PRIu64 ", its disk ends at %" PRIu64, node->number + 1, match, disk->log_last);
+        if (raft_log_term(&replica_raft(node->replica)->log, match, &term) && !disk_has(disk, match, term))
+                sim_fail(sim, "P2: node %u acknowledges %" PRIu64 ", where its disk has another entry", node->number + 1, match);
+}
+
 void watch_message(struct sim *sim, struct sim_node *node, const struct raft_message *message)
 {
         const struct disk *disk = &node->disk;
@@ -155,8 +167,8 @@ void watch_message(struct sim *sim, struct sim_node *node, const struct raft_mes
                 sim_fail(sim, "E3: node %u asks around with what is not on its disk", node->number + 1);
         if (message->kind == RAFT_VOTE && !message->pre && (disk->hard.vote != raft_id(replica_raft(node->replica)) || message->index > disk->log_last))
                 sim_fail(sim, "E3: node %u asks for votes with what is not on its disk", node->number + 1);
-        if (message->kind == RAFT_APPEND_REPLY && message->granted && message->match > disk->log_last)
-                sim_fail(sim, "P2: node %u acknowledges %" PRIu64 ", its disk ends at %" PRIu64, node->number + 1, message->match, disk->log_last);
+        if (message->kind == RAFT_APPEND_REPLY && message->granted)
+                watch_acknowledged(sim, node, message->match);
 }
 
 /* --- after every turn --- */
@@ -250,6 +262,9 @@ void watch_commit(struct sim *sim, struct sim_node *node)
         node->commit_before = node->commit_seen;
         if (raft_role(raft) == RAFT_LEADER)
                 watch_counting(sim, node, raft);
+        if (raft_role(raft) == RAFT_LEADER && node->lead_term == raft->hard.term && commit > node->commit_seen && raft_entry_at(raft, commit)->term != node->lead_term)
+                sim_fail(sim, "C1: node %u leads term %" PRIu64 " and commits by counting copies of entry %" PRIu64 " of another term", node->number + 1,
+                         node->lead_term, commit);
         if (commit < node->commit_seen)
                 sim_fail(sim, "the commit index of node %u moves back from %" PRIu64 " to %" PRIu64, node->number + 1, node->commit_seen, commit);
         for (uint64_t index = node->commit_seen + 1; index <= commit; index++) {
