@@ -85,10 +85,27 @@ static void choose(struct sim *sim, struct sim_client *client)
 
 /* --- asking --- */
 
+/* The leader of the lowest term: one that does not know yet that it was deposed. */
+static struct sim_node *stale_leader(struct sim *sim)
+{
+        struct sim_node *stale = NULL;
+
+        for (unsigned i = 0; i < sim->node_count; i++) {
+                struct sim_node *node = &sim->nodes[i];
+
+                if (node->replica && raft_role(replica_raft(node->replica)) == RAFT_LEADER &&
+                    (!stale || raft_term(replica_raft(node->replica)) < raft_term(replica_raft(stale->replica))))
+                        stale = node;
+        }
+        return stale;
+}
+
 static struct sim_node *any_node(struct sim *sim)
 {
-        struct sim_node *node = &sim->nodes[sim_random(sim, sim->node_count)];
+        struct sim_node *node = sim_chance(sim, 250) ? stale_leader(sim) : NULL;
 
+        if (!node)
+                node = &sim->nodes[sim_random(sim, sim->node_count)];
         return node->witness ? &sim->nodes[0] : node;
 }
 

@@ -123,6 +123,7 @@ static void hand_over_and_die(struct sim *sim)
                 return;
         sim_trace(sim, "node %u hands over to node %u, and will be gone", leader->number + 1, target->number + 1);
         node_want_turn(sim, leader);
+        target->disk.stalled_until = sim->now + sim_random(sim, 120 * MS);     /* so that others are as fast */
         sim_at(sim, sim->now + sim_random(sim, 8 * MS), EVENT_POWER, leader->number, 0, leader->life, NULL);
 }
 
