@@ -1,6 +1,7 @@
 /* net.c - links between nodes. A link is a connection: what it loses breaks it, sooner or later, and what was under way
  * dies with it (but a raft message may come late all the same). Whether the ends notice the break before they are
  * connected again is left to chance, as with two TCP connections of which one is dead. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,14 +9,15 @@
 #include "raft/log.h"
 #include "sim.h"
 
+enum message_kind { MESSAGE_RAFT, MESSAGE_NODE, MESSAGE_JOIN, MESSAGE_JOIN_REPLY };
+
 struct message {
-        enum { MESSAGE_RAFT, MESSAGE_NODE, MESSAGE_JOIN, MESSAGE_JOIN_REPLY } kind;
+        enum message_kind kind;
         uint64_t from_id, to_id, epoch, life;
         bool held;                           /* by a scenario: it may come after the end of its link */
         struct raft_message raft;
         struct raft_entry **entries;
         struct bytes configuration, data;    /* DATA: of a snapshot, or of a node message */
-        struct node_message join;
 };
 
 static struct sim_link *link_of(struct sim *sim, unsigned a, unsigned b)
@@ -220,26 +222,31 @@ void net_send_node(struct sim *sim, struct sim_node *from, const struct replica_
 
 /* --- joining: a connection of its own --- */
 
+static void post_node_message(struct sim *sim, unsigned from, unsigned to, enum message_kind kind, uint64_t life, const struct node_message *node_message)
+{
+        struct message message = { .kind = kind, .life = life };
+
+        node_message_put(&message.data, node_message);
+        post(sim, from, to, copy_message(&message));
+        bytes_done(&message.data);
+}
+
 void net_join(struct sim *sim, struct sim_node *node)
 {
         unsigned to = node->join_through++ % sim->node_count;
-        struct message message = { .kind = MESSAGE_JOIN, .life = node->life, .join = { .kind = NODE_JOIN, .incarnation = node->disk.incarnation,
-                                   .witness = node->witness, .preferred = node->number == 0 } };
+        struct node_message join = { .kind = NODE_JOIN, .incarnation = node->disk.incarnation, .witness = node->witness, .preferred = node->number == 0 };
 
         node->join_at = sim->now + sim_between(sim, 50 * MS, 200 * MS);
         if (to == node->number || !sim->nodes[to].replica || sim->cut[node->number][to] || sim->cut[to][node->number])
                 return;
-        (void)memcpy(message.join.name, (const char[3]){ 'n', (char)('1' + node->number), 0 }, 3);
-        (void)strcpy(message.join.address, "10.0.0.0:7402");
-        message.join.address[7] = (char)('1' + node->number);
-        post(sim, node->number, to, copy_message(&message));
+        (void)snprintf(join.name, sizeof(join.name), "n%u", node->number + 1);
+        (void)snprintf(join.address, sizeof(join.address), "10.0.0.%u:7402", node->number + 1);
+        post_node_message(sim, node->number, to, MESSAGE_JOIN, node->life, &join);
 }
 
 void net_answer_join(struct sim *sim, struct sim_node *from, const struct replica_answer *answer)
 {
-        const struct message message = { .kind = MESSAGE_JOIN_REPLY, .life = answer->origin.tag, .join = answer->join };
-
-        post(sim, from->number, (unsigned)answer->origin.session, copy_message(&message));
+        post_node_message(sim, from->number, (unsigned)answer->origin.session, MESSAGE_JOIN_REPLY, answer->origin.tag, &answer->join);
 }
 
 /* As dlockd does: a program that does not know what is in the log is not let in, until somebody brings a newer one. */
@@ -251,13 +258,13 @@ static void refuse_old(struct sim *sim, struct sim_node *node, uint64_t life)
         sim_at(sim, sim->now + 50 * MS, EVENT_START, node->number, 0, node->life, NULL);
 }
 
-static void take_join_reply(struct sim *sim, struct sim_node *node, const struct message *message)
+static void take_join_reply(struct sim *sim, struct sim_node *node, uint64_t life, const struct node_message *reply)
 {
-        if (node->life != message->life || id_of(node) != 0 || message->join.join != JOIN_WELCOME)
+        if (node->life != life || id_of(node) != 0 || reply->join != JOIN_WELCOME)
                 return;
-        watch_joined(sim, node, message->join.node);
-        sim_trace(sim, "node %u is let in as id %lu", node->number + 1, (unsigned long)message->join.node);
-        replica_joined(node->replica, message->join.cluster, message->join.node);
+        watch_joined(sim, node, reply->node);
+        sim_trace(sim, "node %u is let in as id %lu", node->number + 1, (unsigned long)reply->node);
+        replica_joined(node->replica, reply->cluster, reply->node);
 }
 
 /* --- arriving --- */
@@ -267,6 +274,8 @@ static void take(struct sim *sim, struct sim_node *node, const struct sim_event 
         const struct sim_link *link = link_of(sim, event->node, event->other);
         struct node_message decoded;
 
+        if (message->kind != MESSAGE_RAFT && !node_message_get(message->data.data, message->data.size, &decoded))
+                sim_fail(sim, "node %u got a malformed message", node->number + 1);
         switch (message->kind) {
         case MESSAGE_RAFT:
                 if (id_of(node) == message->to_id && (message->epoch == link->epoch || message->held || sim_chance(sim, 50)))
@@ -276,8 +285,6 @@ static void take(struct sim *sim, struct sim_node *node, const struct sim_event 
         case MESSAGE_NODE:
                 if (id_of(node) != message->to_id || message->epoch != link->epoch)
                         return;
-                if (!node_message_get(message->data.data, message->data.size, &decoded))
-                        sim_fail(sim, "node %u got a malformed message", node->number + 1);
                 replica_node_message(node->replica, message->from_id, &decoded);
                 return;
         case MESSAGE_JOIN:
@@ -285,11 +292,11 @@ static void take(struct sim *sim, struct sim_node *node, const struct sim_event 
                         refuse_old(sim, &sim->nodes[event->other], message->life);
                         return;
                 }
-                replica_join(node->replica, &(struct replica_origin){ .session = event->other, .tag = message->life }, &message->join,
+                replica_join(node->replica, &(struct replica_origin){ .session = event->other, .tag = message->life }, &decoded,
                              node_clock(sim, node) + 5000);
                 return;
         case MESSAGE_JOIN_REPLY:
-                take_join_reply(sim, node, message);
+                take_join_reply(sim, node, message->life, &decoded);
                 return;
         }
 }
