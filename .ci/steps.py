@@ -27,6 +27,8 @@ STEPS = [
     ("clang", ["make", JOBS, "BUILD=build/clang", "CC=clang", "all"]),
     ("clang tests", ["make", "BUILD=build/clang", "CC=clang", "check"]),
     ("simulator", ["make", JOBS, "sim", "SEEDS=10000"]),
+    ("mutations", ["make", JOBS, "mutations"]),
+    ("simulator's coverage", ["make", JOBS, "sim-coverage"]),
     ("sanitizers", ["make", "sanitize"]),
     ("failover", ["make", JOBS, "all", "failover"]),
     ("bench", ["make", JOBS, "all", "bench", "BENCH_SECONDS=3"]),
