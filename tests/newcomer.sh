@@ -1,5 +1,6 @@
 #!/bin/sh
-# make newcomer: a fresh minimal Debian, a clone of this tree, and the two command lines of README.md, by the letter.
+# make newcomer: a fresh minimal Debian, a clone of this tree, and the two command lines of README.md, by the letter; then
+# the lines of its section on installing, which make the packages and install them.
 # Needs root, git, debootstrap and the package archive that this machine's own apt uses.
 set -eu
 cd "$(dirname "$0")/.."
@@ -34,6 +35,9 @@ passed=0 failed=0 number=0
 # The command lines are the indented ones that begin with apt-get update; "show" is the first, "test" the second.
 sed -n 's/^    \(apt-get update.*\)/\1/p' README.md > "$root/root/lines"
 [ "$(wc -l < "$root/root/lines")" = 2 ] || { echo "newcomer: README.md has not two command lines that begin with apt-get update"; exit 1; }
+# The third follows upon the others, as in README.md: its first lines, up to the first that is not indented.
+sed -n '/^## Install/,/^[^ #]/ s/^    //p' README.md | paste -s -d ';' >> "$root/root/lines"
+[ "$(wc -l < "$root/root/lines")" = 3 ] || { echo "newcomer: README.md says not how to install"; exit 1; }
 while read -r line; do
         number=$((number + 1))
         printf 'set -e\nexport DEBIAN_FRONTEND=noninteractive\ncd /root/dlock\n%s\n' "$line" > "$root/root/line"
