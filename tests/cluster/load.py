@@ -26,6 +26,8 @@ class Client(threading.Thread):
         self.min_index, self.learned_by = 0, None       # the highest index that it was told of, and the connection by which
         self.operations = []
         self.error = None
+        self.lives = 0
+        self.former = []                                # ids of its own whose last release is unknown
 
     # --- the conversation ---
 
@@ -88,7 +90,16 @@ class Client(threading.Thread):
         # Nodes know a handle by its last accepted request.
         if kind != CHECK and operation.outcome != YES:
             self.handle, self.seq = os.urandom(16), 0
+        # A release names no token: one whose end nobody knows may still come, and would take a lock that the same id got again.
+        if kind == RELEASE and operation.outcome == UNKNOWN:
+            self.former.append(self.name)
+            self.lives += 1
+            self.be(f"{self.name.split('/')[0]}/{self.lives}")
         return operation
+
+    def be(self, name):
+        self.leave()
+        self.name = name
 
     def cancel(self, operation, deadline, refusal, end):
         """What is true of a refused request that was sent more than once, and since when; (None, None): nobody knows."""
@@ -141,6 +152,11 @@ class Worker(Client):
             # Its own, by a request that was unknown: it lets go. Or one of others, which may refuse it too.
             if got.owner == self.name or self.dice.random() < 0.05:
                 self.ask(RELEASE, lock)
+            elif got.owner in self.former:
+                name, self.former = self.name, [former for former in self.former if former != got.owner]
+                self.be(got.owner)
+                if self.ask(RELEASE, lock).outcome != UNKNOWN:
+                    self.be(name)
             else:
                 self.ask(CHECK, lock)
             return

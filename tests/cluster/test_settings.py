@@ -58,6 +58,7 @@ def test_a_node_that_moved_is_found_at_its_new_address_and_no_vote_changes():
         def told():
             """The addresses of all time; that a node is away, or back, says another byte."""
             return {body[1:9] + body[10:] for _, body in rows("address")}
+        wait_until(lambda: leader.sql("SELECT max(idx) FROM log")[0][0] == leader.status()["log_last"], "the log is on the leader's disk")
         addresses, configurations = len(told()), rows("configuration")
         follower.stop()
         follower.start()
