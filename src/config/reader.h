@@ -15,8 +15,8 @@
 #include <stdio.h>
 
 #define READER_ERROR_BYTES 512
-/* inih gets buffers of 200 bytes and needs one for the zero; the line's end does not count. */
-#define READER_LINE_BYTES_MAX 199
+/* inih gets buffers of 200 bytes and needs one for the zero; the one of Debian 13 takes a full buffer for a line that goes on. */
+#define READER_LINE_BYTES_MAX 198
 /* inih keeps 50 bytes of a section's or key's name, one of them the zero. */
 #define READER_NAME_BYTES_MAX 49
 

@@ -181,7 +181,7 @@ START_TEST(bytes_that_a_library_would_misread_are_refused)
         assert_refused("[node] name = a\n", 1, "text after");
         assert_refused("[node]\nname = a\n\n[nodes]\n; nothing\n", 4, "unknown section [nodes]");
         (void)snprintf(text, sizeof(text), "[node]\nname = %02800d\n", 1);
-        assert_refused(text, 2, "longer than 199");
+        assert_refused(text, 2, "longer than 198");
 }
 END_TEST
 
@@ -189,18 +189,18 @@ START_TEST(lines_and_names_that_a_library_would_cut_are_refused)
 {
         char text[1000];
 
-        /* 199 bytes with the key, then 200. */
-        (void)snprintf(text, sizeof(text), "[node]\ndirectory = /%0186d\nname = x\n", 1);
+        /* 198 bytes with the key, then 199. */
+        (void)snprintf(text, sizeof(text), "[node]\ndirectory = /%0185d\nname = x\n", 1);
         ck_assert_msg(load_leader(text) == 0, "%s", error);
-        ck_assert_uint_eq(strlen(config.directory), 187);
+        ck_assert_uint_eq(strlen(config.directory), 186);
         ck_assert_str_eq(config.name, "x");
-        (void)snprintf(text, sizeof(text), "[node]\ndirectory = /%0187d\nname = x\n", 1);
-        assert_refused(text, 2, "longer than 199");
-        (void)snprintf(text, sizeof(text), "[node]\n;%0198d\r\nname = x\n", 1);
+        (void)snprintf(text, sizeof(text), "[node]\ndirectory = /%0186d\nname = x\n", 1);
+        assert_refused(text, 2, "longer than 198");
+        (void)snprintf(text, sizeof(text), "[node]\n;%0197d\r\nname = x\n", 1);
         ck_assert_msg(load_leader(text) == 0, "%s", error);
         /* What is cut off must not be read as a line of its own either. */
-        (void)snprintf(text, sizeof(text), "[node]\n;%0198dname = x\n", 1);
-        assert_refused(text, 2, "longer than 199");
+        (void)snprintf(text, sizeof(text), "[node]\n;%0197dname = x\n", 1);
+        assert_refused(text, 2, "longer than 198");
 
         (void)snprintf(text, sizeof(text), "[%050d]\n", 1);
         assert_refused(text, 1, "longer than 49");
