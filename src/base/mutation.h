@@ -45,6 +45,10 @@
         X(REFUSAL_FORGOTTEN, "a late copy of a refused request is decided again")                         \
         X(REFUSAL_KEPT, "a refusal of an earlier term is said again when the request has happened since")   \
         X(OWN_MAP, "a follower answers before its own map shows it")                                      \
+        X(READ_UNPROVED, "a consistent read does not wait for a proof of leadership")                     \
+        X(CANCEL_LOST, "a cancelled request is not remembered")                                           \
+        X(OLD_FORWARD, "a request that was forwarded to an earlier leadership is decided")                \
+        X(LEVEL_EARLY, "the level rises when one member knows it")                                        \
         X(READ_BACK, "a read goes back behind what its client has seen")                                  \
         X(REPLY_MIXED, "answers to an earlier life of a node are taken for those of this one")            \
         X(CLUSTER_TIME, "cluster time falls when the leader changes")                                     \

@@ -315,7 +315,8 @@ void lock_table_apply(struct lock_table *table, const struct lock_moment *moment
                 apply_release(table, change, client);
                 break;
         }
-        remember_result(table, moment, change);
+        if (!MUTATED(CANCEL_LOST) || change->kind != LOCK_CHANGE_CANCEL)
+                remember_result(table, moment, change);
         forget_old(table, moment);
 }
 

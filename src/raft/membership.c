@@ -127,7 +127,7 @@ static bool raise_level(struct raft *raft)
         unsigned level = raft->settings.level;
 
         for (size_t i = 0; i < configuration->count; i++)
-                level = MIN(level, raft_level_of(raft, configuration->members[i].id));
+                level = MIN(level, MUTATED(LEVEL_EARLY) ? level : raft_level_of(raft, configuration->members[i].id));
         if (level <= configuration->level)
                 return false;
         raised = raft_configuration_copy(configuration, 0);

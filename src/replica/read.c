@@ -134,7 +134,7 @@ static void answer_index_reads(struct replica *replica)
 {
         struct index_read *index_read;
 
-        while ((index_read = TAILQ_FIRST(&replica->index_reads)) && index_read->round <= raft_round_confirmed(replica->raft)) {
+        while ((index_read = TAILQ_FIRST(&replica->index_reads)) && (index_read->round <= raft_round_confirmed(replica->raft) || MUTATED(READ_UNPROVED))) {
                 TAILQ_REMOVE(&replica->index_reads, index_read, link);
                 if (index_read->node == 0)
                         batch_is_answered(replica, index_read->id, index_read->index);

@@ -393,7 +393,7 @@ void replica_forwarded(struct replica *replica, uint64_t node, const struct node
 
         /* F3: a forward to an earlier leadership of this node may be late: its sender has asked another leader since, who may have
          * refused what would be accepted now. */
-        if (raft_role(replica->raft) != RAFT_LEADER || message->term != raft_term(replica->raft)) {
+        if (raft_role(replica->raft) != RAFT_LEADER || (message->term != raft_term(replica->raft) && !MUTATED(OLD_FORWARD))) {
                 replica_send(replica, node, &(struct node_message){
                         .kind = NODE_FORWARD_REPLY, .id = message->id, .outcome = REPLICA_NOT_LEADER });
                 return;

@@ -73,10 +73,10 @@ static void choose(struct sim *sim, struct sim_client *client)
                 set_request(sim, client, LOCK_CHANGE_CLIENT, 0, 0);
         } else if (dice < 7) {
                 set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, other);
-        } else if (dice < 20) {
+        } else if (dice < 28) {
                 set_read(client, lock);
-                client->consistent = sim_chance(sim, 500);
-        } else if (client->holds[lock] ? dice < 85 : dice < 30) {
+                client->consistent = sim_chance(sim, 700);
+        } else if (client->holds[lock] ? dice < 85 : dice < 36) {
                 set_request(sim, client, LOCK_CHANGE_RELEASE, lock, client->number);
         } else {
                 set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, client->number);

@@ -17,6 +17,8 @@ SECONDS = 240
 SCENARIO_ONLY = {
     "DEPOSE": "it costs availability only, and no rule says how often leaders may change while faults last",
     "LATE_WRITE": "a node speaks in a term when that is on disk, so all that was queued before is, too, before a new leader cuts it off",
+    "OLD_FORWARD": "a message waits on one link while leadership goes and comes back",
+    "REFUSAL_KEPT": "three leaderships for one copy of a request, whose answers are lost twice; who sent more than one copy cancels, and learns the truth",
     "REMOVED_LEADS": "an operator's wish never removes the leader: it hands over first",
 }
 

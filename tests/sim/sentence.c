@@ -173,6 +173,13 @@ static const struct raft_member *member_of(struct sim *sim, const struct sim_nod
         return leader ? raft_configuration_find_incarnation(raft_configuration(raft_of(leader)), node->disk.incarnation) : NULL;
 }
 
+static bool will_be_witness(struct sim *sim, const struct words *words)
+{
+        (void)sim;
+        words->n->witness = true;
+        return !words->n->replica;
+}
+
 static bool is_voter(struct sim *sim, const struct words *words)
 {
         const struct raft_member *member = member_of(sim, words->n);
@@ -471,6 +478,7 @@ static const struct sentence {
         { "node N gets a snapshot", UNTIL, gets_a_snapshot },
         { "somebody leads", UNTIL, somebody_leads },
         { "nobody leads", NOW, nobody_leads },
+        { "node N will be a witness", DO, will_be_witness },
         { "node N is a voter", UNTIL, is_voter },
         { "node N is a learner", UNTIL, is_learner },
         { "node N is no member", UNTIL, is_no_member },
