@@ -109,10 +109,10 @@ def one_host(labs):
     return host
 
 
-def three_hosts(labs):
-    """(lab, hosts): a leader on a, followers on b and c, enabled; all of them vote."""
-    lab = labs.boot("a", "b", "c")
-    a, b, c = lab.hosts
+def three_hosts(labs, *more):
+    """(lab, hosts): a leader on a, followers on b and c, enabled; all of them vote. more: names of hosts where dlock is installed only."""
+    lab = labs.boot("a", "b", "c", *more)
+    a, b, c = lab.hosts[:3]
     lab.each(install)
     for host, node in zip((a, b, c), NODES):
         role = "leader" if node == LEADER else "follower"

@@ -1,5 +1,5 @@
 # Tests on booted hosts: root, and what tests/system/enclosure.py asks for. SYSTEM names some of them.
 .PHONY: system
-system: deb
+system: deb next
 	python3 tests/system/selftest.py
 	BUILD=$(BUILD) python3 tests/system/run.py $(SYSTEM)
