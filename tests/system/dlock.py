@@ -82,13 +82,20 @@ def owner(host, lock, **options):
     return answer["owner"]
 
 
-def knows_leader(host, server=None):
+def is_led(host, server=None):
+    """By whichever node: leadership goes back to dlock-leader in its own time."""
     status, answer = ask(host, "status", server=server, timeout="2s")
-    return answer if status == YES and answer["leader"] == "leader" else None
+    return answer if status == YES and answer["leader"] else None
+
+
+def knows_leader(host, server=None):
+    """dlock-leader leads."""
+    answer = is_led(host, server)
+    return answer if answer and answer["leader"] == "leader" else None
 
 
 def all_vote(host, server, count):
-    answer = knows_leader(host, server)
+    answer = is_led(host, server)
     return answer and answer["voters"] == count
 
 

@@ -1,7 +1,7 @@
 """A leader and two followers on three hosts, that lose power and network."""
 import time
 
-from dlock import AT, FOLLOWER_1, FOLLOWER_2, LEADER, NO, UNKNOWN, UNREACHABLE, YES, ask, knows_leader, owner, preempt, release, three_hosts, wait_for_voters
+from dlock import AT, FOLLOWER_1, FOLLOWER_2, LEADER, NO, UNKNOWN, UNREACHABLE, YES, ask, is_led, owner, preempt, release, three_hosts, wait_for_voters
 from lab import wait_until
 
 # Takes locks of its own one after the other and prints each with its token when it is told that it has it.
@@ -76,7 +76,7 @@ def test_nothing_acknowledged_is_lost_when_the_leader_loses_power(labs):
     c.boot()
     wait_for_voters(a, AT[LEADER], 3)
     for host in (a, b, c):
-        wait_until(lambda: knows_leader(host), f"{host.name} to know the leader")
+        wait_until(lambda: is_led(host), f"{host.name} to know the leader")
         assert_kept(host, taken)
     preempt(c, "after", client="taker")
 
@@ -122,7 +122,7 @@ def test_a_leader_that_is_cut_off_grants_nothing(labs):
     wait_until(lambda: "no majority" in a.unit(LEADER, "StatusText"), "the leader to say so", 15)
     lab.heal()
     for host, node in zip((a, b, c), (LEADER, FOLLOWER_1, FOLLOWER_2)):
-        wait_until(lambda: knows_leader(host, AT[node]), f"{host.name} to know the leader")
+        wait_until(lambda: is_led(host, AT[node]), f"{host.name} to know the leader")
     preempt(b, "other", client="owner")
     assert owner(a, "lock") == owner(b, "lock", timeout="20s")
 

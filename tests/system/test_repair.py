@@ -1,7 +1,8 @@
 """What was wrong for a while and is put right: nodes come back by themselves, and say what was wrong once."""
 import time
 
-from dlock import AT, FOLLOWER_1, FOLLOWER_2, LEADER, NODES, SOCKETS, UNKNOWN, UNREACHABLE, YES, ask, install, knows_leader, one_host, owner, preempt, wait_for_voters
+from dlock import (AT, FOLLOWER_1, FOLLOWER_2, LEADER, NODES, SOCKETS, UNKNOWN, UNREACHABLE, YES, ask, install, is_led, one_host, owner, preempt,
+                   wait_for_voters)
 from lab import wait_until
 
 # Long enough that a complaint with every restart would show; twice.
@@ -136,7 +137,7 @@ def test_a_leader_with_a_full_disk_comes_back_after_room_is_made_and_has_lost_no
     assert_said_once([line for line in lines_since(a, LEADER, begin) if " by owner at " not in line], "make room")
     assert owner(a, "before", server=AT[FOLLOWER_1]) == "owner"  # a follower's own map
     a.run("rm /var/lib/dlock/leader/fill")
-    wait_until(lambda: a.is_active(LEADER) and knows_leader(a, AT[LEADER]), "the leader to come back")
+    wait_until(lambda: a.is_active(LEADER) and is_led(a, AT[LEADER]), "the leader to come back")
     assert sockets == {unit: a.unit(unit, "ActiveEnterTimestampMonotonic") for unit in sockets}
     assert owner(a, "before") == "owner"
     for number, token in kept.items():
@@ -160,7 +161,7 @@ def test_a_follower_whose_disk_is_full_leaves_the_others_at_work(labs):
     preempt(a, "without it", client="owner", server=AT[FOLLOWER_2])
     assert a.is_active(*SOCKETS[FOLLOWER_1])
     a.run("rm /var/lib/dlock/follower-1/fill")
-    wait_until(lambda: a.is_active(FOLLOWER_1) and knows_leader(a, AT[FOLLOWER_1]), "the follower to come back")
+    wait_until(lambda: a.is_active(FOLLOWER_1) and is_led(a, AT[FOLLOWER_1]), "the follower to come back")
     assert owner(a, "without it", server=AT[FOLLOWER_1]) == "owner"
 
 

@@ -1,8 +1,8 @@
 """The services and sockets of a cluster on one host."""
 import json
 
-from dlock import (ALL_SOCKETS, AT, FOLLOWER_1, FOLLOWER_2, LEADER, NODES, NO, REFUSED, SOCKETS, UNREACHABLE, YES, all_vote, ask, busy_clients, install,
-                   knows_leader, one_host, owner, preempt, release, set_ini, wait_for_voters)
+from dlock import (ALL_SOCKETS, AT, FOLLOWER_1, FOLLOWER_2, LEADER, NO, NODES, REFUSED, SOCKETS, UNREACHABLE, YES, all_vote, ask, busy_clients,
+                   install, is_led, one_host, owner, preempt, release, set_ini, wait_for_voters)
 from lab import wait_until
 
 TCP = {LEADER: "127.0.0.1:7401", FOLLOWER_1: "127.77.0.1:7401", FOLLOWER_2: "127.77.0.2:7401"}
@@ -73,7 +73,7 @@ def test_no_connection_is_refused_and_no_answer_lost_over_restarts(labs):
             a.run(["systemctl", "restart", node])
             assert a.unit(node, "MainPID") != before
             for each in NODES:
-                wait_until(lambda: knows_leader(a, AT[each]), f"{each} to know a leader after a restart of {node}")
+                wait_until(lambda: is_led(a, AT[each]), f"{each} to know a leader after a restart of {node}")
     assert sockets == {unit: a.unit(unit, "ActiveEnterTimestampMonotonic") for unit in sockets}
 
 
@@ -204,7 +204,7 @@ def test_changed_addresses_move_the_sockets_by_a_daemon_reload_and_a_restart(lab
     a.run(["systemctl", "stop", FOLLOWER_1, *SOCKETS[FOLLOWER_1]])
     a.run(["systemctl", "start", FOLLOWER_1])
     assert a.is_active(*SOCKETS[FOLLOWER_1], FOLLOWER_1)
-    wait_until(lambda: knows_leader(a, "127.77.0.1:7501"), "the follower at its new address")
+    wait_until(lambda: is_led(a, "127.77.0.1:7501"), "the follower at its new address")
     assert ask(a, "status", server="127.77.0.1:7401")[0] == UNREACHABLE
     listening = a.out("ss -Hlnt")
     assert "127.77.0.1:7502 " in listening and "127.77.0.1:7402 " not in listening
@@ -223,4 +223,4 @@ def test_an_address_beyond_the_host_is_refused_unless_the_ini_admits_it(labs):
     assert not a.ok(["systemctl", "start", LEADER])
     assert wait_until(lambda: [text for text in a.messages(LEADER) if "allow_insecure" in text], "the journal to name the key")
     set_ini(a, "leader.ini", listen__allow_insecure="yes")
-    wait_until(lambda: knows_leader(a, AT[LEADER]), "the leader to come back by itself")
+    wait_until(lambda: is_led(a, AT[LEADER]), "the leader to come back by itself")
