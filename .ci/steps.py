@@ -13,6 +13,10 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 os.chdir(ROOT)
 JOBS = f"-j{os.cpu_count()}"
 
+# What a failed test looks like: told again at the end, where somebody who sees only a part of the output finds it.
+FAILURE = re.compile(r"^(FAIL|not ok|error:|make(\[\d+\])?: \*\*\*)|^\S+:\d+:[FE]:|Error \d+$|AddressSanitizer|ThreadSanitizer|runtime error:|Traceback|^AssertionError|^E: ")
+TOLD_AGAIN_MAX = 40
+
 # check's summary of one program, and the last line of our own runners.
 COUNTS = (
     (re.compile(r"^\d+%: Checks: (\d+), Failures: (\d+), Errors: (\d+)$"), lambda n: (n[0] - n[1] - n[2], n[1] + n[2])),
@@ -37,13 +41,15 @@ STEPS = [
 
 
 def run(name, command):
-    """(passed, failed) of one step; its output goes through."""
+    """(passed, failed, what to tell again) of one step; its output goes through."""
     print(f"=== {name}: {' '.join(command)}", flush=True)
-    begin, passed, failed = time.monotonic(), 0, 0
+    begin, passed, failed, again = time.monotonic(), 0, 0, []
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as process:
         for line in process.stdout:
             sys.stdout.write(line)
             sys.stdout.flush()
+            if FAILURE.search(line) and len(again) < TOLD_AGAIN_MAX:
+                again.append(line.rstrip())
             for pattern, count in COUNTS:
                 match = pattern.match(line.strip())
                 if match:
@@ -54,15 +60,17 @@ def run(name, command):
         failed = 1
     if status == 0 and passed == 0:
         passed = 1
-    print(f"=== {name}: {passed} good, {failed} bad, status {status}, {time.monotonic() - begin:.0f} s", flush=True)
-    return passed, failed
+    result = f"=== {name}: {passed} good, {failed} bad, status {status}, {time.monotonic() - begin:.0f} s"
+    print(result, flush=True)
+    return passed, failed, [result] + (again if failed else [])
 
 
 def main():
-    passed = failed = 0
+    passed, failed, summary = 0, 0, []
     for name, command in STEPS:
-        good, bad = run(name, command)
-        passed, failed = passed + good, failed + bad
+        good, bad, told = run(name, command)
+        passed, failed, summary = passed + good, failed + bad, summary + told
+    print("=== all steps", *summary, sep="\n")
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 
