@@ -87,6 +87,7 @@ def test_a_database_that_contradicts_itself_is_refused_by_words_not_by_a_crash()
         with leader.client("alice") as alice:
             for number in range(20):
                 assert alice.preempt(f"early/{number}").outcome == wire.YES
+        wait_until(lambda: leader.sql("SELECT count(*) FROM log WHERE kind = 'address'")[0][0] > 0, "it has written down where it is")
         leader.stop()
         leader.start()
         wait_until(leader.is_ready, "it leads again")
@@ -101,7 +102,7 @@ def test_a_database_that_contradicts_itself_is_refused_by_words_not_by_a_crash()
             shutil.rmtree(leader.data)
             shutil.copytree(keep, leader.data)
             with contextlib.closing(sqlite3.connect(leader.data / "dlock.db")) as database:
-                database.execute(sql)
+                assert database.execute(sql).rowcount > 0, sql
                 database.commit()
             said = len(leader.log())
             leader.launch()
@@ -129,7 +130,7 @@ class Burst:
     def __init__(self, node, name):
         self.connection = node.client(name)
         self.name, self.handles = name, [os.urandom(16) for _ in range(200)]
-        self.seq = 0
+        self.seq, self.tokens = 0, [0] * 200
 
     def run(self, entries):
         """Returns how many were accepted; stops early when the node is gone."""
@@ -138,14 +139,16 @@ class Burst:
             self.seq += 1
             kind = wire.PREEMPT if self.seq % 2 else wire.RELEASE
             data = b"".join(
-                wire.frame(kind, tag, wire.request_body(kind, 20000, f"{self.name}/{tag}", handle, self.seq))
-                for tag, handle in enumerate(self.handles)
+                wire.frame(kind, tag, wire.request_body(kind, 20000, f"{self.name}/{tag}", handle, self.seq, token=token))
+                for tag, (handle, token) in enumerate(zip(self.handles, self.tokens))
             )
             self.connection.socket.sendall(data)
             for _ in self.handles:
-                answer, _, body = self.connection.receive()
+                answer, tag, body = self.connection.receive()
                 assert answer == wire.RESULT
-                assert body[0] == wire.YES, wire.Result(wire.Reader(body))
+                result = wire.Result(wire.Reader(body))
+                assert result.outcome == wire.YES, result
+                self.tokens[tag] = result.token
             done += len(self.handles)
         return done
 
