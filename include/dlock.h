@@ -153,6 +153,7 @@ struct dlock_request {
         const char *lock;         /* preempt, release, check: the name; list: the prefix; history: the name; NULL: all */
         const char *after;        /* list: names after this one; NULL: from the start */
         uint64_t after_index;     /* history: entries after this index */
+        uint64_t token;           /* release: of the hold to give up, as its grant told it; 0: whichever the client has, which a consistent check finds out first */
         uint32_t limit;           /* list, history: rows, 1 to DLOCK_PAGE_MAX; 0: DLOCK_PAGE_MAX */
         uint32_t timeout_ms;      /* patience for this request; 0: the handle's */
         uint64_t backup;          /* backup: which; 0: make one */
@@ -193,7 +194,11 @@ const char *dlock_get_error(const struct dlock *dlock);
 /* --- blocking: one request, its answer (NULL: not wanted). 0 when there is an
  * answer, with any outcome; else as dlock_submit. Signals do not end the wait. --- */
 int dlock_preempt(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer);
+/* Gives up the hold that the client has now: asks for its token first, as dlock_check_consistent does. Whoever has the token of
+ * the grant says it, in a struct dlock_request to dlock_submit or here, and is quicker; and is sure that a hold granted since is
+ * not given up instead. DLOCK_NO: nobody owns the lock, or somebody else, or the client itself under another token. */
 int dlock_release(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer);
+int dlock_release_token(struct dlock *dlock, const char *lock, uint64_t token, struct dlock_answer *ret_answer);
 int dlock_check(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer);
 /* The same, with everything that anybody was told before the call, from whichever node: it asks the leader, who asks a majority.
  * Without a majority the outcome is DLOCK_UNKNOWN. The lock may have changed when the answer is read: it is no permission to act. */

@@ -47,6 +47,7 @@
         X(OWN_MAP, "a follower answers before its own map shows it")                                      \
         X(READ_UNPROVED, "a consistent read does not wait for a proof of leadership")                     \
         X(CANCEL_LOST, "a cancelled request is not remembered")                                           \
+        X(RELEASE_ANY, "a release takes whatever hold its client has by now")                             \
         X(OLD_FORWARD, "a request that was forwarded to an earlier leadership is decided")                \
         X(LEVEL_EARLY, "the level rises when one member knows it")                                        \
         X(READ_BACK, "a read goes back behind what its client has seen")                                  \

@@ -36,6 +36,7 @@ struct runner {
         char lock[DLOCK_NAME_MAX + 1];
         uint64_t began;                      /* ns; 0: nothing is asked */
         bool holds;
+        uint64_t token;                      /* of what it holds; 0: not known */
 };
 
 struct bench {
@@ -124,7 +125,7 @@ static int fail_call(struct bench *bench, const struct runner *runner)
 
 static int ask(struct bench *bench, struct runner *runner)
 {
-        struct dlock_request request = { .operation = runner->holds ? DLOCK_OP_RELEASE : DLOCK_OP_PREEMPT, .lock = runner->lock };
+        struct dlock_request request = { .operation = runner->holds ? DLOCK_OP_RELEASE : DLOCK_OP_PREEMPT, .lock = runner->lock, .token = runner->holds ? runner->token : 0 };
 
         runner->began = now_ns();
         if (dlock_submit(runner->dlock, &request) < 0 || dlock_process(runner->dlock) < 0) {
@@ -155,10 +156,12 @@ static void take(struct bench *bench, struct runner *runner, const struct dlock_
                 note_failure(bench, answer);
                 /* Whether it is held is not known: a release finds out. */
                 runner->holds = answer->outcome == DLOCK_UNKNOWN;
+                runner->token = 0;
         } else {
                 if (now < bench->until && !samples_add(&bench->samples, now - runner->began))
                         bench->until = 0;
                 runner->holds = answer->operation == DLOCK_OP_PREEMPT;
+                runner->token = answer->token;
         }
         runner->began = 0;
 }

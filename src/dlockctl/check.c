@@ -30,8 +30,12 @@ static void put_answer(const struct dlock_answer *answer)
         tool_put_json(object);
 }
 
+static int ask(const struct tool *tool, const char *lock, struct dlock_answer *ret_answer)
+{
+        return (tool->consistent ? dlock_check_consistent : dlock_check)(tool->dlock, lock, ret_answer);
+}
+
 int command_check(struct tool *tool, char **operands)
 {
-        return tool_ask(tool, operands[0], &(struct tool_question){
-                .call = tool->consistent ? dlock_check_consistent : dlock_check, .print = print_answer, .put_json = put_answer });
+        return tool_ask(tool, operands[0], &(struct tool_question){ .call = ask, .print = print_answer, .put_json = put_answer });
 }

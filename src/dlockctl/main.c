@@ -16,6 +16,10 @@ static const char check_details[] =
         "costs a round of the leader to a majority, and without one the outcome is unknown. --json: lock, owner, token, index,\n"
         "leader_age_ms.\n";
 
+static const char release_details[] =
+        "\nThe hold that you have when it is asked for; with --token only the one of that fencing token, and none that was granted\n"
+        "since. --json: released, token, owner.\n";
+
 static const char members_details[] =
         "\nAs the node that answers sees them; how far they are behind only the leader knows. --json: one object per line, with name,\n"
         "id, role (leader, voter, learner), witness, preferred, state (connected, stopped, not connected), behind, address, level.\n";
@@ -23,7 +27,8 @@ static const char members_details[] =
 static const struct command commands[] = {
         { "preempt", "NAME", 1, 1, "Takes a lock that has no owner", "\nA lock that is held, also by yourself, is not granted. --json: granted, token, owner.\n",
           .run = command_preempt, .changes = true },
-        { "release", "NAME", 1, 1, "Gives back a lock that you own", "\n--json: released, token, owner.\n", .run = command_release, .changes = true },
+        { "release", "NAME", 1, 1, "Gives back a lock that you own", release_details, .run = command_release, .changes = true,
+          .of_one_hold = true },
         { "check", "NAME", 1, 1, "Tells who owns a lock", check_details, .run = command_check, .may_be_stale = true },
         { "list", "[PREFIX]", 0, 1, "Shows the locks that are held", page_details, .run = command_list },
         { "history", "[NAME]", 0, 1, "Shows the changes that the log still has", page_details, .run = command_history },

@@ -1,4 +1,5 @@
 /* options.c - the command line: options, the command, its options, its operands. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,7 +7,7 @@
 
 #define TIMEOUT_MS_MAX UINT64_C(3600000)
 
-enum { OPTION_CLIENTS = 256, OPTION_SECONDS, OPTION_PREFIX, OPTION_SPREAD, OPTION_FORCE, OPTION_CONSISTENT };
+enum { OPTION_CLIENTS = 256, OPTION_SECONDS, OPTION_PREFIX, OPTION_SPREAD, OPTION_FORCE, OPTION_CONSISTENT, OPTION_TOKEN };
 
 /* "+": options end at the first operand; ":": problems are told here. */
 static const char short_options[] = "+:s:c:t:jhV";
@@ -20,6 +21,7 @@ static const struct option long_options[] = {
         /* What follows is for some commands. */
         { "force", no_argument, NULL, OPTION_FORCE },
         { "consistent", no_argument, NULL, OPTION_CONSISTENT },
+        { "token", required_argument, NULL, OPTION_TOKEN },
         { "clients", required_argument, NULL, OPTION_CLIENTS },
         { "seconds", required_argument, NULL, OPTION_SECONDS },
         { "prefix", required_argument, NULL, OPTION_PREFIX },
@@ -75,6 +77,15 @@ static bool parse_time(const char *text, uint64_t *ret_ms)
                         return true;
                 }
         return false;
+}
+
+static bool parse_token(const char *text, uint64_t *ret_token)
+{
+        size_t digits = strspn(text, "0123456789");
+
+        errno = 0;
+        *ret_token = strtoull(text, NULL, 10);
+        return digits > 0 && !text[digits] && errno == 0 && *ret_token > 0;
 }
 
 /* -1, or what to exit with. */
@@ -155,6 +166,12 @@ static int take_option(struct tool *tool, const struct command *commands, int op
                 if (!tool->command || !tool->command->may_be_stale)
                         return tool_fail(EXIT_USAGE, "option %s is for dlockctl check, after that word", argv[optind - 1]);
                 tool->consistent = true;
+                return -1;
+        case OPTION_TOKEN:
+                if (!tool->command || !tool->command->of_one_hold)
+                        return tool_fail(EXIT_USAGE, "option --token is for dlockctl release, after that word");
+                if (!parse_token(optarg, &tool->token))
+                        return tool_fail(EXIT_USAGE, "--token %s: a number above 0, as preempt or check tells it, would be right", optarg);
                 return -1;
         default:
                 if (tool->command && tool->command->bench)

@@ -33,7 +33,12 @@ static void put_answer(const struct dlock_answer *answer)
         tool_put_json(object);
 }
 
+static int ask(const struct tool *tool, const char *lock, struct dlock_answer *ret_answer)
+{
+        return dlock_preempt(tool->dlock, lock, ret_answer);
+}
+
 int command_preempt(struct tool *tool, char **operands)
 {
-        return tool_ask(tool, operands[0], &(struct tool_question){ .call = dlock_preempt, .print = print_answer, .put_json = put_answer });
+        return tool_ask(tool, operands[0], &(struct tool_question){ .call = ask, .print = print_answer, .put_json = put_answer });
 }

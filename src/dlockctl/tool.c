@@ -57,7 +57,7 @@ int tool_ask(struct tool *tool, const char *lock, const struct tool_question *qu
 
         if (code)
                 return code;
-        if (question->call(tool->dlock, lock, &answer) < 0)
+        if (question->call(tool, lock, &answer) < 0)
                 return tool_call_failed(tool);
         code = tool_outcome(&answer);
         if (code > EXIT_NO)

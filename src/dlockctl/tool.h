@@ -27,6 +27,7 @@ struct tool {
         bool json;
         bool force;                          /* backup */
         bool consistent;                     /* check */
+        uint64_t token;                      /* release; 0: not given */
         struct dlock *dlock;
 
         /* bench */
@@ -46,6 +47,7 @@ struct command {
         bool bench;                          /* has its options */
         bool writes_file;                    /* has --force */
         bool may_be_stale;                   /* has --consistent */
+        bool of_one_hold;                    /* has --token */
 };
 
 int command_preempt(struct tool *tool, char **operands);
@@ -80,7 +82,7 @@ int tool_outcome(const struct dlock_answer *answer);
 
 /* A question about one lock, and how its yes or no is shown. */
 struct tool_question {
-        int (*call)(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer);
+        int (*call)(const struct tool *tool, const char *lock, struct dlock_answer *ret_answer);
         void (*print)(const struct tool *tool, const struct dlock_answer *answer);
         void (*put_json)(const struct dlock_answer *answer);
 };

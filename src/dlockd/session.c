@@ -300,6 +300,7 @@ static void ask_change(struct session *session, const struct wire_request *reque
                 .client = request->client.size ? request->client : session->client,
                 .principal = session->principal,
                 .name = request->name,
+                .token = request->token,
         };
         struct replica_origin origin;
 
@@ -309,6 +310,10 @@ static void ask_change(struct session *session, const struct wire_request *reque
         }
         if (change.seq == 0 || id128_is_null(change.handle)) {
                 reply_outcome(session, request->tag, WIRE_REJECTED, "no request id: a handle and a sequence number from 1 on are needed");
+                return;
+        }
+        if (request->type == WIRE_RELEASE && change.token == 0) {
+                reply_outcome(session, request->tag, WIRE_REJECTED, "no token: that of the hold to give up is needed, as its grant or a check told it");
                 return;
         }
         origin = origin_of(session, add_waiting(session, request, false));

@@ -49,7 +49,7 @@ static void keep_result(struct request *request, const struct wire_result *resul
         request->answer.owner = request->owner.size ? request->owner.text : NULL;
         request->answer.token = result->token;
         request->answer.index = result->index;
-        request->answer.leader_age_ms = request_acts(request) ? -1 : result->leader_age_ms;
+        request->answer.leader_age_ms = request->operation == DLOCK_OP_CHECK ? result->leader_age_ms : -1;
 }
 
 /* While another copy of it is on its way, a request that one leader refused may be accepted by the next. */
@@ -84,6 +84,21 @@ static void take_cancelled(struct dlock *dlock, struct request *request, const s
         finish(dlock, request, WIRE_YES, "");
 }
 
+/* A release that asks first: the client's hold is what it gives up, under its token. */
+static void take_found(struct dlock *dlock, struct request *request, const struct wire_result *result)
+{
+        if (result->outcome == WIRE_YES && client_id_equal(&result->owner, &dlock->client)) {
+                request_found(dlock, request, result->token);
+                return;
+        }
+        keep_result(request, result);
+        (void)strcpy(request->server, dlock->link.server);
+        if (result->outcome == WIRE_YES || result->outcome == WIRE_NO)
+                request_finish(dlock, request, DLOCK_NO, "%s", "");
+        else
+                request_finish(dlock, request, outcome_of(result->outcome), "who owns the lock is not known, and nothing was released: %s", result->reason);
+}
+
 static bool take_result(struct dlock *dlock, struct request *request, const struct wire_frame *frame)
 {
         struct wire_result result;
@@ -93,8 +108,8 @@ static bool take_result(struct dlock *dlock, struct request *request, const stru
         if (ask_another(dlock, request, result.outcome, result.reason))
                 return true;
         saw_index(dlock, result.outcome, result.index);
-        if (request->cancelling) {
-                take_cancelled(dlock, request, &result);
+        if (request->cancelling || request->finding) {
+                (request->cancelling ? take_cancelled : take_found)(dlock, request, &result);
                 return true;
         }
         keep_result(request, &result);

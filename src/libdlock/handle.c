@@ -270,6 +270,11 @@ int dlock_release(struct dlock *dlock, const char *lock, struct dlock_answer *re
         return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_RELEASE, .lock = lock }, ret_answer);
 }
 
+int dlock_release_token(struct dlock *dlock, const char *lock, uint64_t token, struct dlock_answer *ret_answer)
+{
+        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_RELEASE, .lock = lock, .token = token }, ret_answer);
+}
+
 int dlock_check(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer)
 {
         return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_CHECK, .lock = lock }, ret_answer);

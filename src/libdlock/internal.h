@@ -42,6 +42,8 @@ struct request {
         uint64_t backup, offset;
         uint16_t limit;
         bool consistent;
+        uint64_t token;                      /* RELEASE */
+        bool finding;                        /* RELEASE: it asks for the token first, and has released nothing yet */
         char node[LIMIT_NODE_NAME_BYTES + 1];
         uint32_t timeout_ms;
         uint64_t deadline;
@@ -134,7 +136,7 @@ static inline bool request_changes(const struct request *request)
 /* It is no mere question: once sent, it may have happened. */
 static inline bool request_acts(const struct request *request)
 {
-        return request_changes(request) || request->operation == DLOCK_OP_TRANSFER || request->operation == DLOCK_OP_REMOVE;
+        return (request_changes(request) && !request->finding) || request->operation == DLOCK_OP_TRANSFER || request->operation == DLOCK_OP_REMOVE;
 }
 
 int set_error(struct dlock *dlock, int error, const char *format, ...) _printf_(3, 4);
@@ -150,6 +152,8 @@ void request_queue(struct dlock *dlock, struct request *request);
 void request_finish(struct dlock *dlock, struct request *request, enum dlock_outcome outcome, const char *format, ...) _printf_(4, 5);
 /* Goes out again, as the wish that it does not happen. The node's outcome and reason are kept until that is answered. */
 void request_cancel(struct dlock *dlock, struct request *request, enum wire_outcome kept, const char *reason);
+/* The token to release under is known: what was a question goes out as a request. */
+void request_found(struct dlock *dlock, struct request *request, uint64_t token);
 /* Its outcome is not known, since that wish was not granted. */
 void request_not_cancelled(struct dlock *dlock, struct request *request, const char *why);
 /* What was sent is queued again, before everything else. */

@@ -124,6 +124,8 @@ static int set_request(struct dlock *dlock, const struct dlock_request *asked, s
         request->after_index = asked->after_index;
         request->limit = (uint16_t)limit;
         request->consistent = asked->operation == DLOCK_OP_CHECK && asked->consistent;
+        request->token = asked->operation == DLOCK_OP_RELEASE ? asked->token : 0;
+        request->finding = asked->operation == DLOCK_OP_RELEASE && asked->token == 0;
         request->backup = asked->backup;
         request->offset = asked->offset;
         request->timeout_ms = asked->timeout_ms ? asked->timeout_ms : dlock->timeout_ms;
@@ -238,11 +240,12 @@ void request_send(struct dlock *dlock, struct request *request, uint64_t now)
 {
         const struct slot *slot = &dlock->slots[request->slot];
         struct wire_request frame = {
-                .type = request->cancelling ? WIRE_CANCEL : wire_type_of(request->operation),
+                .type = request->cancelling ? WIRE_CANCEL : request->finding ? WIRE_CHECK : wire_type_of(request->operation),
                 .tag = request->id << SLOT_BITS | request->slot,
                 .deadline_ms = patience_for_node(dlock, request, now),
                 .min_index = dlock->min_index,
-                .consistent = request->consistent,
+                .consistent = request->consistent || request->finding,
+                .token = request->token,
                 .handle = slot->handle,
                 .seq = slot->seq,
                 .name = request->name,
@@ -294,6 +297,15 @@ void request_cancel(struct dlock *dlock, struct request *request, enum wire_outc
         requeue(dlock, request);
 }
 
+void request_found(struct dlock *dlock, struct request *request, uint64_t token)
+{
+        requeue(dlock, request);
+        request->finding = false;
+        request->token = token;
+        request->first_sent = request->last_sent = 0;
+        request->copies = request->moves = 0;
+}
+
 /* --- the end --- */
 
 /* A handle that was granted something, or whose request was called off, is known to the nodes; one whose last outcome is not
@@ -302,7 +314,7 @@ static void settle_request_id(struct dlock *dlock, const struct request *request
 {
         struct slot *slot = &dlock->slots[request->slot];
 
-        if (!request_changes(request))
+        if (!request_changes(request) || request->finding)
                 return;
         if (outcome == DLOCK_YES || (request->cancelling && outcome != DLOCK_UNKNOWN))
                 slot->accepted = request->first_sent;
@@ -359,6 +371,8 @@ static void finish_without_answer(struct dlock *dlock, struct request *request)
                 request_not_cancelled(dlock, request, why);
         else if (request->on_wire)
                 request_finish(dlock, request, DLOCK_UNKNOWN, "%s%s%s", why, acts ? ": it may have happened or not" : "", request->told);
+        else if (!acts && *request->told)
+                request_finish(dlock, request, DLOCK_UNKNOWN, "nobody could tell: %s", why);
         else if (request->first_sent == 0 || !acts)
                 request_finish(dlock, request, DLOCK_UNREACHABLE, "no server could be reached: %s", why);
         else

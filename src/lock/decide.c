@@ -42,6 +42,8 @@ static bool same_request(const struct lock_result_view *result, const struct loc
 {
         bool same_kind = result->kind == request->kind || (request->kind == LOCK_CHANGE_CANCEL && result->kind != LOCK_CHANGE_CLIENT);
 
+        if (request->kind == LOCK_CHANGE_RELEASE && result->token != request->token)
+                return false;
         return same_kind && result->name_size == request->name.size &&
                memcmp(result->name, request->name.text, request->name.size) == 0 &&
                (request->kind == LOCK_CHANGE_CLIENT || strcmp(result->client, request->client.text) == 0);
@@ -138,7 +140,8 @@ void lock_decide(const struct lock_table *table, const struct lock_overlay *over
         case LOCK_CHANGE_RELEASE:
                 /* Always possible: a full table must be able to empty itself. */
                 owned = find_lock(table, overlay, &request->name, &view);
-                if (owned && strcmp(view.owner, request->client.text) == 0)
+                /* A4: of the hold that was meant. */
+                if (owned && strcmp(view.owner, request->client.text) == 0 && (view.token == request->token || MUTATED(RELEASE_ANY)))
                         accept_change(request, view.token, ret_decision);
                 else
                         refuse(LOCK_NOT_OWNER, owned ? &view : NULL, ret_decision);

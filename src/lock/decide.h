@@ -14,6 +14,7 @@ struct lock_request {
         struct client_id client;             /* CLIENT: the id to be assigned */
         struct principal principal;
         struct lock_name name;               /* all but CLIENT */
+        uint64_t token;                      /* RELEASE: of the hold that is given up; no other one is, however late this comes */
 };
 
 enum lock_verdict {
@@ -21,7 +22,7 @@ enum lock_verdict {
         LOCK_REPEATED,                       /* the same request was accepted before, at index: the same answer again; CANCEL: token is 0
                                               * when it was cancelled before, and not 0 when the request had happened */
         LOCK_HELD,                           /* PREEMPT: owner has it, maybe the client itself */
-        LOCK_NOT_OWNER,                      /* RELEASE: somebody else owns it, or nobody */
+        LOCK_NOT_OWNER,                      /* RELEASE: nobody owns it, somebody else, or the client under another token */
         LOCK_FOREIGN_CLIENT,                 /* the client id belongs to another principal */
         LOCK_FULL,                           /* a limit of limits.h */
         LOCK_UNKNOWABLE,                     /* a retry from before the window: it may have happened or not */

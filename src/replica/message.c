@@ -13,6 +13,7 @@ static void put_request(struct bytes *bytes, const struct lock_request *request)
         client_id_put(bytes, &request->client);
         principal_put(bytes, &request->principal);
         lock_name_put(bytes, &request->name);
+        bytes_put_u64(bytes, request->token);
 }
 
 static void get_request(struct bytes_reader *reader, struct lock_request *request)
@@ -29,7 +30,8 @@ static void get_request(struct bytes_reader *reader, struct lock_request *reques
         client_id_get(reader, kind == LOCK_CHANGE_CLIENT, &request->client);
         principal_get(reader, false, &request->principal);
         lock_name_get(reader, kind == LOCK_CHANGE_CLIENT, &request->name);
-        if (request->seq == 0)
+        request->token = bytes_get_u64(reader);
+        if (request->seq == 0 || (kind == LOCK_CHANGE_RELEASE) != (request->token != 0))
                 reader->bad = true;
 }
 

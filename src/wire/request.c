@@ -44,6 +44,8 @@ static void put_change(struct bytes *out, const struct wire_request *request)
         bytes_put_u64(out, request->seq);
         client_id_put(out, &request->client);
         lock_name_put(out, &request->name);
+        if (request->type == WIRE_RELEASE)
+                bytes_put_u64(out, request->token);
 }
 
 static void put_check(struct bytes *out, const struct wire_request *request)
@@ -138,6 +140,8 @@ static bool get_request(struct bytes_reader *reader, uint8_t type, struct wire_r
                 request->seq = bytes_get_u64(reader);
                 client_id_get(reader, true, &request->client);
                 lock_name_get(reader, false, &request->name);
+                if (type == WIRE_RELEASE)
+                        request->token = bytes_get_u64(reader);
                 return true;
         case WIRE_CHECK:
                 request->min_index = bytes_get_u64(reader);

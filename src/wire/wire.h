@@ -87,6 +87,7 @@ struct wire_request {
         struct client_id client;             /* PREEMPT, RELEASE, CANCEL: on whose behalf; size 0: the hello's */
         char node[LIMIT_NODE_NAME_BYTES + 1]; /* TRANSFER, REMOVE */
         struct lock_name name;               /* PREEMPT, RELEASE, CANCEL, CHECK; LIST: prefix, HISTORY: lock, may be empty */
+        uint64_t token;                      /* RELEASE: of the hold that is given up, as its grant or a CHECK told it; never 0 */
         struct lock_name after;              /* LIST; may be empty */
         uint64_t after_index;                /* HISTORY */
         uint16_t limit;                      /* LIST, HISTORY: 1 to LIMIT_PAGE_ROWS */

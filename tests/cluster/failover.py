@@ -13,7 +13,7 @@ import threading
 import time
 
 import run
-from history import PREEMPT, RELEASE, YES
+from history import PREEMPT, RELEASE, UNKNOWN, YES
 from lab import Lab
 from load import Client
 from nodes import DLOCKCTL, Cluster, wait_until
@@ -34,8 +34,9 @@ class Prober(Client):
 
     def live(self):
         while not self.until.is_set():
-            self.ask(PREEMPT, f"probe/{self.name}")
-            self.ask(RELEASE, f"probe/{self.name}")
+            got = self.ask(PREEMPT, f"probe/{self.name}")
+            if got.outcome != UNKNOWN:
+                self.ask(RELEASE, f"probe/{self.name}", got.token)
             self.until.wait(0.002)
 
     def granted_since(self, since):

@@ -36,6 +36,7 @@ class Operation:
     owner: str = ""
     handle: bytes = b""
     seq: int = 0
+    named: int = 0                  # a release: the token of the hold to give up; 0: any
     min_index: int = 0
     consistent: bool = False        # a check that must not be late
     copies: int = 0                 # of a change that may have been sent
@@ -219,7 +220,8 @@ class Judge:
                 self.accuse("once", f"one request is at {first.index} and at {row.index}", *filter(None, [operation]), index=row.index)
             if not operation:
                 self.accuse("once", f"[{row}] was asked for by nobody", index=row.index)
-            elif (operation.client, operation.lock) != (row.client, row.lock) or row.kind not in (operation.kind, CANCEL):
+            elif (operation.client, operation.lock) != (row.client, row.lock) or row.kind not in (operation.kind, CANCEL) \
+                    or (row.kind == RELEASE and operation.named not in (0, row.token)):
                 self.accuse("once", f"[{row}] is not what was asked for", operation, index=row.index)
 
     # --- what clients were told ---
@@ -237,7 +239,7 @@ class Judge:
         if row:
             self.accuse("an answer is final", f"it was told no, and is in the log at {row.index}", operation, index=row.index)
         owner, token = self.state(operation.lock, operation.index)
-        right = owner != "" if operation.kind == PREEMPT else owner != operation.client
+        right = owner != "" if operation.kind == PREEMPT else owner != operation.client or operation.named not in (0, token)
         if not right or operation.owner != owner or operation.token != token:
             self.accuse("a refusal is true", f"as of {operation.index} {owner or 'nobody'} has it, token {token}", operation)
 
@@ -292,7 +294,7 @@ class Judge:
         open_beliefs = {}
         for operation in sorted((each for each in self.operations if each.is_change), key=lambda each: each.begin):
             key = (operation.client, operation.lock)
-            if operation.kind == RELEASE and key in open_beliefs:
+            if operation.kind == RELEASE and key in open_beliefs and operation.named in (0, open_beliefs[key].token):
                 grant = open_beliefs.pop(key)
                 beliefs[operation.lock].append((grant.end, operation.begin, grant))
             if operation.kind == PREEMPT and operation.outcome == YES:

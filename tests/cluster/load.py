@@ -26,8 +26,6 @@ class Client(threading.Thread):
         self.min_index, self.learned_by = 0, None       # the highest index that it was told of, and the connection by which
         self.operations = []
         self.error = None
-        self.lives = 0
-        self.former = []                                # ids of its own whose last release is unknown
 
     # --- the conversation ---
 
@@ -52,7 +50,7 @@ class Client(threading.Thread):
                 min_index = 0 if self.connection is self.learned_by and self.dice.random() < 0.5 else operation.min_index
                 return self.connection.check(operation.lock, min_index, deadline_ms, operation.consistent)
             operation.copies += kind != CANCEL
-            return self.connection.change(KINDS[kind], operation.lock, operation.handle, operation.seq, deadline_ms=deadline_ms)
+            return self.connection.change(KINDS[kind], operation.lock, operation.handle, operation.seq, deadline_ms=deadline_ms, token=operation.named)
         except (OSError, wire.Closed, wire.Refused) as error:
             operation.tries.append(f"{name}: {type(error).__name__}")
             return None
@@ -71,10 +69,11 @@ class Client(threading.Thread):
                 time.sleep(0.025)
         return None
 
-    def ask(self, kind, lock):
-        operation = Operation(self.name, kind, lock, time.monotonic_ns(), min_index=self.min_index)
+    def ask(self, kind, lock, token=0, consistent=False):
+        """token: of the hold that a release gives up."""
+        operation = Operation(self.name, kind, lock, time.monotonic_ns(), min_index=self.min_index, named=token)
         if kind == CHECK:
-            operation.consistent = self.dice.random() < 0.2
+            operation.consistent = consistent or self.dice.random() < 0.2
         else:
             self.seq += 1
             operation.handle, operation.seq = self.handle, self.seq
@@ -90,16 +89,7 @@ class Client(threading.Thread):
         # Nodes know a handle by its last accepted request.
         if kind != CHECK and operation.outcome != YES:
             self.handle, self.seq = os.urandom(16), 0
-        # A release names no token: one whose end nobody knows may still come, and would take a lock that the same id got again.
-        if kind == RELEASE and operation.outcome == UNKNOWN:
-            self.former.append(self.name)
-            self.lives += 1
-            self.be(f"{self.name.split('/')[0]}/{self.lives}")
         return operation
-
-    def be(self, name):
-        self.leave()
-        self.name = name
 
     def cancel(self, operation, deadline, refusal, end):
         """What is true of a refused request that was sent more than once, and since when; (None, None): nobody knows."""
@@ -148,28 +138,28 @@ class Worker(Client):
 
     def cycle(self, lock):
         got = self.ask(PREEMPT, lock)
+        if got.outcome == UNKNOWN:
+            # It may have been granted: under which token only a check can tell.
+            got = self.ask(CHECK, lock, consistent=True)
+            if got.outcome == YES and got.owner == self.name:
+                self.ask(RELEASE, lock, got.token)
+            return
         if got.outcome == NO:
             # Its own, by a request that was unknown: it lets go. Or one of others, which may refuse it too.
             if got.owner == self.name or self.dice.random() < 0.05:
-                self.ask(RELEASE, lock)
-            elif got.owner in self.former:
-                name, self.former = self.name, [former for former in self.former if former != got.owner]
-                self.be(got.owner)
-                if self.ask(RELEASE, lock).outcome != UNKNOWN:
-                    self.be(name)
+                self.ask(RELEASE, lock, got.token)
             else:
                 self.ask(CHECK, lock)
             return
-        if got.outcome == YES:
-            # At once, where it was granted; later, perhaps elsewhere.
-            if self.dice.random() < 0.2:
-                self.ask(CHECK, lock)
-            self.until.wait(self.dice.uniform(0, 0.02))
-            if self.dice.random() < 0.2:
-                if self.dice.random() < 0.3:
-                    self.leave()
-                self.ask(CHECK, lock)
-        self.ask(RELEASE, lock)
+        # At once, where it was granted; later, perhaps elsewhere.
+        if self.dice.random() < 0.2:
+            self.ask(CHECK, lock)
+        self.until.wait(self.dice.uniform(0, 0.02))
+        if self.dice.random() < 0.2:
+            if self.dice.random() < 0.3:
+                self.leave()
+            self.ask(CHECK, lock)
+        self.ask(RELEASE, lock, got.token)
 
 
 class Load:

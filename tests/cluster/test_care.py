@@ -87,9 +87,10 @@ class Prober(threading.Thread):
         try:
             with wire.Connection(self.addresses[0], "prober", timeout=PATIENCE) as connection:
                 while not self.until.is_set():
-                    for change in (connection.preempt, connection.release):
-                        result = change("probed", deadline_ms=int(1000 * PATIENCE))
-                        assert result.outcome == wire.YES, result
+                    got = connection.preempt("probed", deadline_ms=int(1000 * PATIENCE))
+                    assert got.outcome == wire.YES, got
+                    gone = connection.release("probed", deadline_ms=int(1000 * PATIENCE), token=got.token)
+                    assert gone.outcome == wire.YES, gone
                     self.grants.append(time.monotonic())
         except Exception as error:
             self.error = error

@@ -183,6 +183,32 @@ def test_a_release_by_another_than_the_owner_is_caught():
     made.is_caught("only the owner releases")
 
 
+def test_a_release_of_another_hold_than_the_named_one_is_caught():
+    made = one_life()
+    second = made.rows[-1].token
+    late = made.accept("bob", RELEASE, "x", 80, 90, second)
+    late.named = second
+    made.maps = {}
+    made.is_true()
+    late.named = 2
+    made.is_caught("once", "not what was asked")
+    made = one_life()
+    no = made.refuse("bob", RELEASE, "x", 80, 90, made.rows[-1].index, "bob", made.rows[-1].token)
+    no.named = 2
+    made.is_true()
+    no.named = made.rows[-1].token
+    made.is_caught("a refusal is true")
+
+
+def test_a_belief_outlives_the_release_of_an_earlier_hold():
+    made = Made()
+    grant = made.accept("alice", PREEMPT, "x", 10, 20)
+    no = made.refuse("alice", RELEASE, "x", 30, 31, grant.index, "alice", grant.token)
+    no.named = 1
+    made.tell("bob", PREEMPT, "x", 40, 50, YES, made.handle(), token=9, index=9)
+    made.is_caught("one owner", "alice and bob believe")
+
+
 def test_wrong_tokens_are_caught():
     made = one_life()
     made.operations[0].token = 77

@@ -49,13 +49,13 @@ class Worker(threading.Thread):
             except (OSError, wire.Closed, wire.Refused):
                 time.sleep(0.02)
 
-    def change(self, kind, lock):
+    def change(self, kind, lock, token=None):
         """The outcome that stands, asked for as often as it takes; None when it stays unknown."""
         handle, end = os.urandom(16), time.monotonic() + 50
         while time.monotonic() < end:
             self.connect()
             try:
-                result = self.connection.change(kind, lock, handle=handle, seq=1, deadline_ms=3000)
+                result = self.connection.change(kind, lock, handle=handle, seq=1, deadline_ms=3000, token=token)
             except (OSError, wire.Closed):
                 self.connection = None
                 continue
@@ -82,7 +82,7 @@ class Worker(threading.Thread):
             assert seen.outcome != wire.NO, f"{lock} is free to its owner"
         except (OSError, wire.Closed):
             self.connection = None
-        gone = self.change(wire.RELEASE, lock)
+        gone = self.change(wire.RELEASE, lock, got.token)
         if gone is None:
             self.recorder.unknown.add(lock)
             return

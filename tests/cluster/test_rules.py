@@ -55,10 +55,24 @@ def test_a_retry_gets_its_first_answer_through_any_node_and_happens_once():
             for connection in (second, third, first):
                 again = connection.preempt("backup", handle=handle, seq=1)
                 assert (again.outcome, again.token) == (wire.YES, got.token), again
-            assert first.release("backup", handle=handle, seq=2).outcome == wire.YES
-            assert third.release("backup", handle=handle, seq=2).outcome == wire.YES
+            assert first.release("backup", handle=handle, seq=2, token=got.token).outcome == wire.YES
+            assert third.release("backup", handle=handle, seq=2, token=got.token).outcome == wire.YES
             kinds = [event[1] for event in third.history("backup")]
             assert kinds == ["preempt", "release"], kinds
+
+
+def test_a_release_is_of_one_hold():
+    def rule(_, node, lock):
+        with node.client("alice") as alice:
+            first = alice.preempt(lock)
+            assert alice.release(lock, token=first.token).outcome == wire.YES
+            second = alice.preempt(lock)
+            no = alice.release(lock, token=first.token)
+            assert (no.outcome, no.owner, no.token) == (wire.NO, "alice", second.token), no
+            no = alice.change(wire.RELEASE, lock, token=0)
+            assert no.outcome == wire.REJECTED and "no token" in no.reason, no
+            assert alice.check(lock, min_index=second.index).token == second.token
+    everywhere(rule)
 
 
 def test_a_later_request_of_an_unknown_handle_is_not_known():

@@ -79,10 +79,11 @@ def connect(address, timeout=15):
     return socket.create_connection((host, int(port)), timeout)
 
 
-def request_body(kind, deadline_ms, name, handle=b"", seq=0, client="", min_index=0, consistent=False):
+def request_body(kind, deadline_ms, name, handle=b"", seq=0, client="", min_index=0, consistent=False, token=0):
     body = struct.pack("<I", deadline_ms)
     if kind in (PREEMPT, RELEASE, CANCEL):
-        return body + handle + struct.pack("<Q", seq) + text8(client) + text8(name)
+        body += handle + struct.pack("<Q", seq) + text8(client) + text8(name)
+        return body + struct.pack("<Q", token) if kind == RELEASE else body
     if kind == CHECK:
         return body + struct.pack("<Q", min_index) + bytes([consistent]) + text8(name)
     return body
@@ -148,12 +149,18 @@ class Connection:
         assert (got, got_tag) == (answer, tag), (got, got_tag)
         return Reader(data)
 
-    def change(self, kind, name, handle=None, seq=None, client="", deadline_ms=10000):
-        """A handle that nothing was accepted of is not known to the cluster: after a refusal, take another."""
+    def change(self, kind, name, handle=None, seq=None, client="", deadline_ms=10000, token=None):
+        """A handle that nothing was accepted of is not known to the cluster: after a refusal, take another.
+        token: of the hold that a release gives up; None: of whichever there is when it is asked."""
+        if kind == RELEASE and token is None:
+            held = self.check(name, deadline_ms=deadline_ms, consistent=True)
+            if held.outcome == UNKNOWN:
+                return held
+            token = held.token or 1
         if handle is not None:
-            return Result(self.ask(kind, request_body(kind, deadline_ms, name, handle, seq, client), RESULT))
+            return Result(self.ask(kind, request_body(kind, deadline_ms, name, handle, seq, client, token=token), RESULT))
         self.seq += 1
-        result = Result(self.ask(kind, request_body(kind, deadline_ms, name, self.handle, self.seq, client), RESULT))
+        result = Result(self.ask(kind, request_body(kind, deadline_ms, name, self.handle, self.seq, client, token=token), RESULT))
         if result.outcome != YES:
             self.handle, self.seq = os.urandom(16), 0
         return result

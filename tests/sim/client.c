@@ -48,6 +48,8 @@ static void set_request(struct sim *sim, struct sim_client *client, enum lock_ch
                 return;
         (void)snprintf(text, sizeof(text), "lock/%c", 'a' + (char)lock);
         (void)lock_name_set(&request->name, text, strlen(text));
+        if (kind == LOCK_CHANGE_RELEASE)
+                request->token = MAX(client->tokens[lock], UINT64_C(1));
 }
 
 static void set_read(struct sim_client *client, unsigned lock)
@@ -59,6 +61,17 @@ static void set_read(struct sim_client *client, unsigned lock)
         client->request.name.text[5] = (char)('a' + lock);
 }
 
+/* Who does not know whether it has the lock, and under which token, looks first. */
+static void set_release(struct sim *sim, struct sim_client *client, unsigned lock)
+{
+        if (client->unsure[lock]) {
+                set_read(client, lock);
+                client->consistent = true;
+        } else {
+                set_request(sim, client, LOCK_CHANGE_RELEASE, lock, client->number);
+        }
+}
+
 static void choose(struct sim *sim, struct sim_client *client)
 {
         unsigned lock = (unsigned)sim_random(sim, SIM_LOCKS), other = (unsigned)sim_random(sim, SIM_CLIENTS);
@@ -68,7 +81,10 @@ static void choose(struct sim *sim, struct sim_client *client)
         if (client->retire) {
                 for (lock = 0; lock < SIM_LOCKS - 1 && !client->holds[lock]; lock++)
                         ;
-                set_request(sim, client, client->holds[lock] ? LOCK_CHANGE_RELEASE : LOCK_CHANGE_PREEMPT, lock, client->number);
+                if (client->holds[lock])
+                        set_release(sim, client, lock);
+                else
+                        set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, client->number);
         } else if (dice < 3) {
                 set_request(sim, client, LOCK_CHANGE_CLIENT, 0, 0);
         } else if (dice < 7) {
@@ -77,7 +93,11 @@ static void choose(struct sim *sim, struct sim_client *client)
                 set_read(client, lock);
                 client->consistent = sim_chance(sim, 700);
         } else if (client->holds[lock] ? dice < 85 : dice < 36) {
+                set_release(sim, client, lock);
+        } else if (client->older[lock] && dice < 87) {
+                /* What is over already: it must not take what came after. */
                 set_request(sim, client, LOCK_CHANGE_RELEASE, lock, client->number);
+                client->request.token = client->older[lock];
         } else {
                 set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, client->number);
         }
@@ -144,13 +164,43 @@ void client_next(struct sim *sim, struct sim_client *client)
         client->copies = 0;
         client->acked_before = sim->acked;
         client->deadline = sim->now + sim_between(sim, 2000, 15000) * MS;
+        history_asked(sim, client);
         attempt(sim, client, any_node(sim));
 }
 
-static void finish(struct sim *sim, struct sim_client *client, enum replica_outcome outcome)
+/* What it has to take for true of the lock it asked about. */
+static void believe(struct sim_client *client, enum replica_outcome outcome, const struct replica_answer *answer)
+{
+        unsigned lock = (unsigned)(client->request.name.text[5] - 'a');
+        bool granted = outcome == REPLICA_YES && client->request.kind == LOCK_CHANGE_PREEMPT;
+
+        if (outcome == REPLICA_UNKNOWN || outcome == REPLICA_NO_LEADER) {
+                client->holds[lock] = client->unsure[lock] = true;   /* maybe: it will try to give it back */
+                return;
+        }
+        client->unsure[lock] = false;
+        client->holds[lock] = granted || ((outcome == REPLICA_HELD || outcome == REPLICA_NOT_OWNER) && answer &&
+                                          client_id_equal(&answer->client, &client->request.client));
+        if (client->holds[lock] && answer->token != client->tokens[lock]) {
+                client->older[lock] = client->tokens[lock];
+                client->tokens[lock] = answer->token;
+        }
+}
+
+static void believe_read(struct sim_client *client)
+{
+        unsigned lock = (unsigned)(client->request.name.text[5] - 'a');
+
+        client->unsure[lock] = false;
+        client->holds[lock] = client->read_owner && client->read_owner[1] == (char)('0' + client->number);
+        if (client->holds[lock])
+                client->tokens[lock] = client->read_token;
+}
+
+/* answer: of the nodes; NULL: there was none, or it was refused before it was cancelled. */
+static void finish(struct sim *sim, struct sim_client *client, enum replica_outcome outcome, const struct replica_answer *answer)
 {
         const struct lock_request *request = &client->request;
-        unsigned lock = (unsigned)(request->name.text[5] - 'a');
         bool known = outcome != REPLICA_UNKNOWN && outcome != REPLICA_NO_LEADER;
 
         client->busy = false;
@@ -161,17 +211,15 @@ static void finish(struct sim *sim, struct sim_client *client, enum replica_outc
         sim->counts[outcome == REPLICA_YES ? COUNT_YES : known ? COUNT_NO : COUNT_UNKNOWN]++;
         if (!sim->script)
                 again_at(sim, client, sim->now + sim_random(sim, sim_chance(sim, 500) ? 10 * MS : 300 * MS) + 1);
-        if (client->is_read)
+        if (client->is_read) {
+                if (outcome == REPLICA_YES && client->consistent)
+                        believe_read(client);
                 return;
+        }
         client->accepted = outcome == REPLICA_YES;
         if (request->kind == LOCK_CHANGE_CLIENT || request->client.text[1] != (char)('0' + client->number))
                 return;
-        if (outcome == REPLICA_YES)
-                client->holds[lock] = request->kind == LOCK_CHANGE_PREEMPT;
-        else if (!known)
-                client->holds[lock] = true;  /* maybe: it will try to give it back */
-        else if (outcome == REPLICA_NOT_OWNER)
-                client->holds[lock] = false;
+        believe(client, outcome, answer);
 }
 
 /* After a no another copy of the request may still be under way: it shall not happen. */
@@ -180,6 +228,7 @@ static void begin_cancel(struct sim *sim, struct sim_client *client, enum replic
         client->refused = outcome;
         client->was = client->request.kind;
         client->request.kind = LOCK_CHANGE_CANCEL;
+        client->request.token = 0;
         client->acked_before = sim->acked;
         client->deadline = MAX(client->deadline, sim->now) + 5000 * MS;
         attempt(sim, client, sim->script ? &sim->nodes[client->node] : any_node(sim));
@@ -191,9 +240,9 @@ static void finish_cancel(struct sim *sim, struct sim_client *client, const stru
         client->request.kind = client->was;
         if (answer->outcome == REPLICA_YES && answer->token == 0) {
                 history_refused(sim, client);
-                finish(sim, client, client->refused);
+                finish(sim, client, client->refused, NULL);
         } else {
-                finish(sim, client, answer->outcome);
+                finish(sim, client, answer->outcome, answer);
         }
 }
 
@@ -207,7 +256,7 @@ void client_patience(struct sim *sim, struct sim_client *client, uint64_t number
         if (sim->now >= client->deadline) {
                 if (client->request.kind == LOCK_CHANGE_CANCEL)
                         client->request.kind = client->was;
-                finish(sim, client, REPLICA_UNKNOWN);
+                finish(sim, client, REPLICA_UNKNOWN, NULL);
                 return;
         }
         attempt(sim, client, any_node(sim));
@@ -245,7 +294,7 @@ static void take_answer(struct sim *sim, const struct sim_node *node, struct sim
         } else {
                 if (is_no)
                         history_refused(sim, client);
-                finish(sim, client, answer->outcome);
+                finish(sim, client, answer->outcome, answer);
         }
 }
 
@@ -259,7 +308,7 @@ void client_answer(struct sim *sim, struct sim_node *node, const struct replica_
                 client->seen = MAX(client->seen, answer->index);
         if (client->is_read) {
                 history_read(sim, node, client, answer);
-                finish(sim, client, answer->outcome);
+                finish(sim, client, answer->outcome, answer);
         } else {
                 take_answer(sim, node, client, answer);
         }
@@ -273,6 +322,7 @@ static void begin_request(struct sim *sim, struct sim_client *client, struct sim
         client->copies = 0;
         client->acked_before = sim->acked;
         client->deadline = sim->now + 60000 * MS;
+        history_asked(sim, client);
         attempt(sim, client, node);
 }
 
@@ -303,4 +353,9 @@ void client_hang_up(struct sim *sim, struct sim_client *client)
         if (client->session != 0 && node->replica)
                 replica_forget(node->replica, client->session);
         (void)sim;
+}
+
+void client_wait_no_longer(struct sim *sim, struct sim_client *client)
+{
+        finish(sim, client, REPLICA_UNKNOWN, NULL);
 }

@@ -22,6 +22,7 @@ struct history {
         size_t count[SIM_LOCKS], capacity[SIM_LOCKS];
         struct {
                 uint64_t accepted, refused, cancelled;       /* the last such seq */
+                uint64_t release, token;                     /* the seq of the last release, and the token that it named */
         } handles[HANDLES];
         char first_user[SIM_CLIENTS];        /* of the id of a client: the number of who used it first; 0: nobody did */
 };
@@ -154,6 +155,9 @@ static void commit_change(struct sim *sim, const struct raft_entry *entry)
                                  entry->index, holder->owner);
                 if (entry->kind == RAFT_ENTRY_RELEASE && (!holder || strcmp(holder->owner, change.client.text) != 0 || holder->token != change.token))
                         sim_fail(sim, "%s is released at %" PRIu64 " by %s, who does not own it", change.name.text, entry->index, change.client.text);
+                if (entry->kind == RAFT_ENTRY_RELEASE && history->handles[handle].release == change.seq && history->handles[handle].token != change.token)
+                        sim_fail(sim, "%s is released at %" PRIu64 " under token %" PRIu64 ", and token %" PRIu64 " was to be given back", change.name.text,
+                                 entry->index, change.token, history->handles[handle].token);
                 hold(history, entry, &change);
         }
         if (change.client.size == 2 && history->first_user[change.client.text[1] - '0'] == 0)
@@ -242,7 +246,7 @@ static void check_refused_at(struct sim *sim, const struct sim_client *client, c
         if (answer->outcome == REPLICA_HELD)
                 truth = holder && client->request.kind == LOCK_CHANGE_PREEMPT && strcmp(holder->owner, answer->client.text) == 0 && holder->token == answer->token;
         else
-                truth = !owned && client->request.kind == LOCK_CHANGE_RELEASE &&
+                truth = !(owned && holder->token == client->request.token) && client->request.kind == LOCK_CHANGE_RELEASE &&
                         (holder ? strcmp(holder->owner, answer->client.text) == 0 : answer->client.size == 0);
         if (!truth)
                 sim_fail(sim, "client %u was refused with owner '%s' at %" PRIu64 ", where '%s' has the lock", client->number, answer->client.text, answer->index,
@@ -263,6 +267,16 @@ static void check_no(struct sim *sim, const struct sim_client *client, const str
                 sim_fail(sim, "client %u was refused as of %" PRIu64 ", which is not committed", client->number, answer->index);
         if (answer->outcome == REPLICA_HELD || answer->outcome == REPLICA_NOT_OWNER)
                 check_refused_at(sim, client, answer);
+}
+
+void history_asked(struct sim *sim, const struct sim_client *client)
+{
+        uint64_t handle = handle_of(client->request.handle);
+
+        if (client->is_read || client->request.kind != LOCK_CHANGE_RELEASE)
+                return;
+        sim->history->handles[handle].release = client->request.seq;
+        sim->history->handles[handle].token = client->request.token;
 }
 
 void history_refused(struct sim *sim, const struct sim_client *client)
@@ -319,6 +333,7 @@ void history_read(struct sim *sim, struct sim_node *node, struct sim_client *cli
         if (answer->outcome != REPLICA_YES)
                 return;
         client->read_owner = holder ? holder->owner : NULL;
+        client->read_token = holder ? holder->token : 0;
         if (answer->index < client->min_index || answer->index != replica_applied(node->replica))
                 sim_fail(sim, "client %u reads at %" PRIu64 ", and had seen %" PRIu64, client->number, answer->index, client->min_index);
         if (client->consistent && answer->index < client->acked_before)

@@ -10,7 +10,8 @@
 /* After the faults stop, everything is expected to be well within this time. */
 #define PEACE_MS 60000
 /* And there is a leader by then: a timeout is up to twice the base, and the votes may split a few times. */
-#define LEADER_TIMEOUTS 10
+/* Half of them for a chunk of a snapshot that was lost just before, when the majority needs who waits for it (CHUNK_PATIENCE). */
+#define LEADER_TIMEOUTS 20
 
 static void free_what(const struct sim_event *event)
 {

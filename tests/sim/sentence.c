@@ -417,6 +417,12 @@ static bool checks_for_sure(struct sim *sim, const struct words *words)
         return asked(sim, words->n);
 }
 
+static bool waits_no_longer(struct sim *sim, const struct words *words)
+{
+        client_wait_no_longer(sim, words->c);
+        return true;
+}
+
 static bool hangs_up(struct sim *sim, const struct words *words)
 {
         client_hang_up(sim, words->c);
@@ -512,6 +518,7 @@ static const struct sentence {
         { "C checks L at node N", DO, checks },
         { "C checks L at node N for sure", DO, checks_for_sure },
         { "C hangs up", DO, hangs_up },
+        { "C waits no longer", DO, waits_no_longer },
         { "C is told W", UNTIL, is_told },
         { "C has no answer", NOW, has_no_answer },
         { "C saw that D had it", NOW, saw_owner },

@@ -119,8 +119,11 @@ struct sim_client {
         enum replica_outcome refused;        /* it was, and is being cancelled */
         enum lock_change_kind was;           /* what is being cancelled */
         bool holds[SIM_LOCKS];
+        bool unsure[SIM_LOCKS];              /* a request ended unknown: it looks before it releases */
+        uint64_t tokens[SIM_LOCKS], older[SIM_LOCKS];        /* of its last hold, and of the one before; 0: none */
         enum replica_outcome outcome;        /* the last answer */
         const char *read_owner;              /* READ: who had the lock; NULL: nobody */
+        uint64_t read_token;
         uint64_t done;                       /* answers that were not unknown */
 };
 
@@ -291,6 +294,8 @@ void client_ask(struct sim *sim, struct sim_client *client, struct sim_node *nod
 void client_read(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock, bool consistent);
 void client_ask_again(struct sim *sim, struct sim_client *client, struct sim_node *node);
 void client_hang_up(struct sim *sim, struct sim_client *client);
+/* The outcome of its request is unknown to it for good. */
+void client_wait_no_longer(struct sim *sim, struct sim_client *client);
 extern const char *const client_outcomes[];
 
 /* operator.c - hands leadership over, takes members out, and puts empty disks in the place of lost ones */
@@ -351,5 +356,7 @@ void history_commit(struct sim *sim, const struct raft_entry *entry);
 void history_answer(struct sim *sim, struct sim_client *client, const struct replica_answer *answer);
 /* The no is final: the request must not happen any more. */
 void history_refused(struct sim *sim, const struct sim_client *client);
+/* A request is about to be asked for the first time. */
+void history_asked(struct sim *sim, const struct sim_client *client);
 void history_read(struct sim *sim, struct sim_node *node, struct sim_client *client, const struct replica_answer *answer);
 uint64_t history_hash(const struct lock_table *table);

@@ -202,7 +202,7 @@ static inline void make_handle(unsigned servers)
 
 static inline uint64_t ask(enum dlock_operation operation, const char *lock)
 {
-        struct dlock_request request = { .operation = operation, .lock = lock };
+        struct dlock_request request = { .operation = operation, .lock = lock, .token = operation == DLOCK_OP_RELEASE ? 5 : 0 };
         int64_t id = dlock_submit(dlock, &request);
 
         ck_assert_int_gt(id, 0);

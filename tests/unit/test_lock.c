@@ -41,7 +41,20 @@ static struct client_id client_of(const char *text)
         return client;
 }
 
-/* handle: one byte that tells it from others. */
+/* Of the hold there is now; without one, of the last that the test has asked about. */
+static uint64_t token_of(const char *lock)
+{
+        static uint64_t last;
+        const struct lock_name name = name_of(lock);
+        struct lock_view view;
+        bool owned;
+
+        if (lock_overlay_find(overlay, &name, &owned, &view) ? owned : lock_table_find(table, &name, &view))
+                last = view.token;
+        return last ? last : 1;
+}
+
+/* handle: one byte that tells it from others. A release is of the hold there is. */
 static struct lock_request request_of(enum lock_change_kind kind, uint8_t handle, uint64_t seq, const char *client, const char *principal,
                                       const char *lock)
 {
@@ -50,6 +63,8 @@ static struct lock_request request_of(enum lock_change_kind kind, uint8_t handle
         ck_assert(principal_set(&request.principal, principal, strlen(principal)));
         if (lock)
                 request.name = name_of(lock);
+        if (kind == LOCK_CHANGE_RELEASE)
+                request.token = token_of(lock);
         return request;
 }
 
@@ -132,6 +147,28 @@ START_TEST(only_the_owner_releases)
         ck_assert_str_eq(owner_of("a"), "alice");
         ck_assert_int_eq(ask(LOCK_CHANGE_RELEASE, 2, 2, "alice", "a").verdict, LOCK_ACCEPTED);
         ck_assert_ptr_null(owner_of("a"));
+}
+END_TEST
+
+START_TEST(release_is_of_one_hold)
+{
+        struct lock_request late, again;
+        struct lock_decision no;
+
+        (void)ask(LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+        late = request_of(LOCK_CHANGE_RELEASE, 2, 1, "alice", "uid:1", "a");
+        again = request_of(LOCK_CHANGE_RELEASE, 3, 1, "alice", "uid:1", "a");
+        ck_assert_int_eq(ask(LOCK_CHANGE_RELEASE, 3, 1, "alice", "a").verdict, LOCK_ACCEPTED);
+        (void)ask(LOCK_CHANGE_PREEMPT, 4, 1, "alice", "a");
+        no = decide(&late);
+        ck_assert_int_eq(no.verdict, LOCK_NOT_OWNER);
+        ck_assert_str_eq(no.owner.text, "alice");
+        ck_assert_uint_eq(no.token, 3);
+        /* The first answer again, but not under another token. */
+        ck_assert_int_eq(decide(&again).verdict, LOCK_REPEATED);
+        again.token = 3;
+        ck_assert_int_eq(decide(&again).verdict, LOCK_UNKNOWABLE);
+        ck_assert_str_eq(owner_of("a"), "alice");
 }
 END_TEST
 
@@ -391,6 +428,7 @@ static Suite *suite(void)
         tcase_add_test(c, free_lock_is_granted_and_its_token_is_the_index);
         tcase_add_test(c, held_lock_is_refused_naming_the_owner_also_to_the_owner);
         tcase_add_test(c, only_the_owner_releases);
+        tcase_add_test(c, release_is_of_one_hold);
         tcase_add_test(c, what_is_appended_counts_before_it_is_applied);
         tcase_add_test(c, overlay_forgets_what_is_applied_and_keeps_what_is_newer);
         tcase_add_test(c, retry_gets_its_first_answer_whatever_happened_since);

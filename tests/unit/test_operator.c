@@ -33,6 +33,28 @@ START_TEST(check_is_consistent_when_that_is_wanted)
 }
 END_TEST
 
+/* Nobody was there for it but one who could not tell: that is not the same as nobody. */
+START_TEST(check_that_one_node_could_not_answer_is_unknown)
+{
+        struct dlock_request check = { .operation = DLOCK_OP_CHECK, .lock = "x", .consistent = 1 };
+        struct wire_request request;
+        struct dlock_answer answer;
+
+        node_start(0);
+        make_handle(2);
+        ck_assert_int_gt(dlock_submit(dlock, &check), 0);
+        node_greet(0);
+        request = node_wait_request(0);
+        node_answer(0, &request, WIRE_UNKNOWN, 0);
+        go_on(5);
+        node_stop(0);
+        pass_s(11);
+        answer = wait_answer();
+        ck_assert_int_eq(answer.outcome, DLOCK_UNKNOWN);
+        ck_assert_ptr_nonnull(strstr(answer.reason, "because"));
+}
+END_TEST
+
 static void say_members(const struct wire_request *request, const struct wire_member *members, uint16_t count, bool more)
 {
         struct wire_page page = { .tag = request->tag, .outcome = WIRE_YES, .index = 30, .leader_age_ms = 0, .count = count, .more = more };
@@ -204,6 +226,7 @@ static Suite *suite(void)
         tcase_set_timeout(c, 30);
         suite_add_tcase(s, c);
         tcase_add_test(c, check_is_consistent_when_that_is_wanted);
+        tcase_add_test(c, check_that_one_node_could_not_answer_is_unknown);
         tcase_add_test(c, members_are_handed_out);
         tcase_add_test(c, members_have_one_page);
         tcase_add_loop_test(c, wishes_name_a_node, 0, 2);

@@ -248,12 +248,22 @@ static void teardown(void)
         }
 }
 
+/* Of the hold that node 1 knows of. */
+static uint64_t token_of(const struct lock_name *name)
+{
+        struct lock_view view;
+
+        return lock_table_find(replica_table(nodes[1].replica), name, &view) ? view.token : 1;
+}
+
 static struct lock_request request_of(enum lock_change_kind kind, uint8_t handle, uint64_t seq, const char *client, const char *lock)
 {
         struct lock_request request = { .kind = kind, .handle = { { handle } }, .seq = seq };
 
         ck_assert(client_id_set(&request.client, client, strlen(client)) && principal_set(&request.principal, "uid:1", 5));
         ck_assert(lock_name_set(&request.name, lock, strlen(lock)));
+        if (kind == LOCK_CHANGE_RELEASE)
+                request.token = token_of(&request.name);
         return request;
 }
 

@@ -280,7 +280,7 @@ END_TEST
 static struct wire_request change_of(enum wire_type type)
 {
         return (struct wire_request){ .type = type, .tag = 7, .deadline_ms = 1000, .handle = id128_random(), .seq = 3,
-                                      .client = client_of("c"), .name = name_of("db/backup") };
+                                      .client = client_of("c"), .name = name_of("db/backup"), .token = type == WIRE_RELEASE ? 12 : 0 };
 }
 
 static struct wire_request read_back(void)
@@ -305,6 +305,7 @@ START_TEST(changes_are_read_as_written)
         ck_assert_uint_eq(seen.seq, 3);
         ck_assert_str_eq(seen.client.text, "c");
         ck_assert_str_eq(seen.name.text, "db/backup");
+        ck_assert_uint_eq(seen.token, request.type == WIRE_RELEASE ? 12 : 0);
         ck_assert_uint_eq(seen.limit, 0);
         expect_exact(reads_request);
         expect_refused_with(reads_request, 3, 0x80);              /* patience of 24 days */
