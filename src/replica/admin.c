@@ -12,6 +12,9 @@
 
 /* After a node said that it does not lead. */
 #define RETRY_MS 50
+/* So long a leader waits for voters that are not connected before it says so: after a change of leadership or a start, links
+ * between those who did not need one are only being made. */
+#define LINKS_PATIENCE_MS 2000
 
 struct waiting_admin {
         TAILQ_ENTRY(waiting_admin) link;
@@ -22,6 +25,7 @@ struct waiting_admin {
         uint64_t forward_id;                 /* 0: not with a leader now */
         uint64_t retry_at;
         enum admin_outcome in_vain;          /* what is said at the deadline */
+        uint64_t lacking_since;              /* too few voters have been connected for so long; 0: they were not, last time */
 };
 
 void replica_admins_init(struct replica *replica)
@@ -70,6 +74,14 @@ static void answer(struct replica *replica, struct waiting_admin *admin, enum ad
 
 /* --- the leader's part: 0: not yet --- */
 
+static enum admin_outcome wait_for_links(const struct replica *replica, struct waiting_admin *admin)
+{
+        if (admin->lacking_since == 0)
+                admin->lacking_since = replica->now;
+        admin->in_vain = ADMIN_NO_MAJORITY_LEFT;
+        return replica->now - admin->lacking_since >= LINKS_PATIENCE_MS ? ADMIN_NO_MAJORITY_LEFT : 0;
+}
+
 static enum admin_outcome transfer(struct replica *replica, struct waiting_admin *admin, const struct raft_member *member)
 {
         if (!member)
@@ -95,7 +107,9 @@ static enum admin_outcome remove_member(struct replica *replica, struct waiting_
         if (member->standing == RAFT_VOTER && raft_configuration_voters(configuration) == 1)
                 return ADMIN_LAST_VOTER;
         if (member->standing == RAFT_VOTER && !raft_can_do_without(replica->raft, member->id))
-                return ADMIN_NO_MAJORITY_LEFT;
+                return wait_for_links(replica, admin);
+        admin->in_vain = ADMIN_LATER;
+        admin->lacking_since = 0;
         if (member->id == raft_id(replica->raft))
                 (void)raft_transfer_to_best(replica->raft);      /* M4: the next leader takes it out */
         else
