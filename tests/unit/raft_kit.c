@@ -9,6 +9,14 @@
 #include "base/cleanup.h"
 #include "raft/log.h"
 
+/* As ck_assert, which tells of every one that holds through a file; here that would be millions. */
+#define must(what) must_msg(what, "not so: %s", #what)
+#define must_msg(what, ...)                                                                               \
+        do {                                                                                              \
+                if (!(what))                                                                              \
+                        ck_abort_msg(__VA_ARGS__);                                                        \
+        } while (0)
+
 #define TIMEOUT_MS 1000
 #define HEARTBEAT_MS 100
 
@@ -29,23 +37,23 @@ static void watch_commit(struct kit *kit, struct kit_node *node)
 {
         uint64_t commit = raft_commit(node->raft);
 
-        ck_assert_uint_ge(commit, node->commit_seen);                    /* it never moves back */
+        must(commit >= node->commit_seen);                    /* it never moves back */
         for (uint64_t index = node->commit_seen + 1; index <= commit; index++) {
                 const struct raft_entry *entry = raft_entry_at(node->raft, index);
                 const struct raft_entry *known = kit->committed[index];
 
-                ck_assert_ptr_nonnull(entry);
+                must(entry != NULL);
                 if (!known) {
                         size_t copies = 0;
 
                         for (uint64_t id = 1; id <= kit->count; id++)
                                 copies += kit->nodes[id].last >= index && kit->nodes[id].log[index]->term == entry->term;
-                        ck_assert_msg(copies > kit->count / 2, "entry %llu of term %llu was committed with %zu of %zu disks", (unsigned long long)index,
+                        must_msg(copies > kit->count / 2, "entry %llu of term %llu was committed with %zu of %zu disks", (unsigned long long)index,
                                       (unsigned long long)entry->term, copies, kit->count);
                         kit->committed[index] = copy_entry(entry);
                         kit->committed_last = MAX(kit->committed_last, index);
                 } else {
-                        ck_assert_msg(known->term == entry->term && known->size == entry->size && memcmp(known->body, entry->body, entry->size) == 0,
+                        must_msg(known->term == entry->term && known->size == entry->size && memcmp(known->body, entry->body, entry->size) == 0,
                                       "two different entries were committed at %llu", (unsigned long long)index);
                 }
         }
@@ -57,13 +65,13 @@ static void watch(struct kit *kit, uint64_t id)
         struct kit_node *node = &kit->nodes[id];
         uint64_t term = raft_term(node->raft);
 
-        ck_assert_uint_lt(term, KIT_ENTRIES);
+        must(term < KIT_ENTRIES);
         if (raft_role(node->raft) == RAFT_LEADER) {
-                ck_assert_msg(kit->leader_of_term[term] == 0 || kit->leader_of_term[term] == id, "two leaders in term %llu", (unsigned long long)term);
+                must_msg(kit->leader_of_term[term] == 0 || kit->leader_of_term[term] == id, "two leaders in term %llu", (unsigned long long)term);
                 kit->leader_of_term[term] = id;
                 /* Leader completeness: what was committed in earlier terms is in its log. */
                 for (uint64_t index = kit->committed_last; index > raft_last(node->raft); index--)
-                        ck_assert_msg(kit->committed[index]->term >= term, "the leader of term %llu lacks entry %llu of term %llu", (unsigned long long)term,
+                        must_msg(kit->committed[index]->term >= term, "the leader of term %llu lacks entry %llu of term %llu", (unsigned long long)term,
                                       (unsigned long long)index, (unsigned long long)kit->committed[index]->term);
         }
         watch_commit(kit, node);
@@ -75,7 +83,7 @@ static void watch_vote(struct kit *kit, uint64_t id, const struct raft_hard_stat
 
         if (hard->vote == 0)
                 return;
-        ck_assert_msg(*vote == 0 || *vote == hard->vote, "node %llu voted twice in term %llu", (unsigned long long)id, (unsigned long long)hard->term);
+        must_msg(*vote == 0 || *vote == hard->vote, "node %llu voted twice in term %llu", (unsigned long long)id, (unsigned long long)hard->term);
         *vote = hard->vote;
 }
 
@@ -96,7 +104,7 @@ static void take_write(struct kit_node *node, const struct raft_effects *effects
         write->hard_changed = effects->hard_changed;
         write->hard = effects->hard;
         write->truncate_from = effects->truncate_from;
-        ck_assert(write->truncate_from == 0 || write->truncate_from > node->commit_seen);        /* P4 */
+        must(write->truncate_from == 0 || write->truncate_from > node->commit_seen);        /* P4 */
         if (effects->first <= effects->last) {
                 write->entry_count = (size_t)(effects->last - effects->first + 1);
                 write->entries = alloc_zeroed(write->entry_count, sizeof(write->entries[0]));
@@ -142,9 +150,9 @@ static void turn(struct kit *kit, uint64_t id)
                 take_write(node, effects);
         for (size_t i = 0; i < effects->message_count; i++)
                 take_message(kit, id, &effects->messages[i]);
-        ck_assert(!effects->make_snapshot);
+        must(!effects->make_snapshot);
         reads = effects->log_request_count;
-        ck_assert_uint_le(reads, KIT_NODES * 2);
+        must(reads <= KIT_NODES * 2);
         for (size_t i = 0; i < reads; i++) {
                 read_for[i] = effects->log_requests[i].node;
                 read_from[i] = effects->log_requests[i].from;
@@ -177,15 +185,15 @@ static void sync_one(struct kit *kit, uint64_t id)
 
         node->writes = write->next;
         if (write->hard_changed) {
-                ck_assert_uint_ge(write->hard.term, node->hard.term);
+                must(write->hard.term >= node->hard.term);
                 node->hard = write->hard;
                 watch_vote(kit, id, &node->hard);
         }
         if (write->truncate_from)
                 set_log(node, write->truncate_from - 1);
         for (size_t i = 0; i < write->entry_count; i++) {
-                ck_assert_uint_eq(write->entries[i]->index, node->last + 1);
-                ck_assert_uint_lt(node->last + 1, KIT_ENTRIES);
+                must(write->entries[i]->index == node->last + 1);
+                must(node->last + 1 < KIT_ENTRIES);
                 node->log[++node->last] = write->entries[i];
         }
         free(write->entries);
@@ -309,7 +317,7 @@ void kit_start(struct kit *kit, uint64_t id)
         node->raft = make_raft(kit, id, &configuration);
         bytes_done(&configuration);
         for (uint64_t index = 1; index <= node->last; index++)
-                ck_assert(raft_restore_entry(node->raft, node->log[index]));
+                must(raft_restore_entry(node->raft, node->log[index]));
         node->commit_seen = raft_commit(node->raft);
         raft_tick(node->raft, kit->now, kit->now);
         for (uint64_t other = 1; other <= kit->count; other++)
