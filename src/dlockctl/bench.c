@@ -266,7 +266,8 @@ static void run(struct bench *bench)
         }
 }
 
-static void show(const struct bench *bench, double seconds)
+/* first: of the rows, which has the titles above it. */
+static void show(const struct bench *bench, double seconds, bool first)
 {
         static const struct {
                 const char *name;
@@ -279,6 +280,8 @@ static void show(const struct bench *bench, double seconds)
         if (samples->count > 0)
                 qsort(samples->values, samples->count, sizeof(samples->values[0]), compare_values);
         if (!bench->tool->json) {
+                if (first)
+                        (void)printf("%8s  %10s  %10s  %10s  %10s  %9s\n", "CLIENTS", "OPS/S", "P50 us", "P99 us", "P99.9 us", "FAILURES");
                 (void)printf("%8u  %10.0f  %10.0f  %10.0f  %10.0f  %9" PRIu64 "\n", bench->count, rate, percentile_us(samples, 500),
                              percentile_us(samples, 990), percentile_us(samples, 999), bench->failures);
                 (void)fflush(stdout);
@@ -295,7 +298,7 @@ static void show(const struct bench *bench, double seconds)
         tool_put_json(object);
 }
 
-static int measure(const struct tool *tool, unsigned clients)
+static int measure(const struct tool *tool, unsigned clients, bool first)
 {
         struct bench bench = { .tool = tool, .count = clients, .epoll = -1 };
         uint64_t began;
@@ -310,7 +313,7 @@ static int measure(const struct tool *tool, unsigned clients)
                 run(&bench);
                 code = bench.code;
                 if (bench.until)
-                        show(&bench, (double)tool->seconds);
+                        show(&bench, (double)tool->seconds, first);
         }
         stop(&bench);
         return code;
@@ -349,9 +352,7 @@ int command_bench(struct tool *tool, char **operands)
                 return tool_fail(EXIT_USAGE, "--clients %s: numbers from 1 to %d, separated by commas, would be right", tool->clients, CLIENTS_MAX);
         if (tool->spread && !named_servers(tool))
                 return tool_fail(EXIT_USAGE, "--spread wants servers to spread over: --server ADDR,ADDR... would be right");
-        if (!tool->json)
-                (void)printf("%8s  %10s  %10s  %10s  %10s  %9s\n", "CLIENTS", "OPS/S", "P50 us", "P99 us", "P99.9 us", "FAILURES");
         for (const char *cursor = tool->clients; code == EXIT_YES && *cursor;)
-                code = measure(tool, next_number(&cursor));
+                code = measure(tool, next_number(&cursor), cursor == tool->clients);
         return code;
 }

@@ -1,6 +1,7 @@
 /* dlockctl - asks a dlock cluster for locks. */
 #include <errno.h>
 #include <fcntl.h>
+#include <locale.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -82,6 +83,7 @@ int main(int argc, char **argv)
 
         if (!open_missing())
                 return tool_fail(EXIT_USAGE, "standard output is closed; somewhere to write to would be right");
+        (void)setlocale(LC_CTYPE, "C.UTF-8");        /* names are UTF-8, whatever the user's locale: for columns on a terminal */
         code = options_read(&tool, commands, argc, argv, &operands);
         if (code < 0) {
                 /* A pipe that nobody reads any more ends a list; the outcome of a change is still told by the exit status. */

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <time.h>
+#include <wchar.h>
 
 /* --- handles and outcomes --- */
 
@@ -84,22 +85,35 @@ static size_t clean_length(const unsigned char *s)
         return length == 2 && s[0] == 0xc2 && s[1] < 0xa0 ? 0 : length;
 }
 
-/* Returns how many letters there were. */
+/* Of a terminal: letters of some scripts take two, and marks upon others none. */
+static int columns_of(const unsigned char *s, size_t length)
+{
+        wchar_t letter;
+        int columns;
+
+        if (mbtowc(&letter, (const char *)s, length) <= 0)
+                return 1;
+        columns = wcwidth(letter);
+        return columns >= 0 ? columns : 1;
+}
+
+/* Returns how many columns it took. */
 static int print_clean(FILE *file, const char *text)
 {
         const unsigned char *s = (const unsigned char *)text;
-        int letters = 0;
+        int columns = 0;
 
-        for (; *s; letters++) {
+        while (*s) {
                 size_t length = clean_length(s);
 
                 if (length == 0)
                         (void)fputc('?', file);
                 else
                         (void)fwrite(s, 1, length, file);
+                columns += length ? columns_of(s, length) : 1;
                 s += length ? length : 1;
         }
-        return letters;
+        return columns;
 }
 
 void tool_print(FILE *file, const char *text)
@@ -109,9 +123,9 @@ void tool_print(FILE *file, const char *text)
 
 void tool_print_column(const char *text, int width)
 {
-        int letters = print_clean(stdout, text);
+        int columns = print_clean(stdout, text);
 
-        (void)printf("%*s", letters < width ? width - letters : 0, "");
+        (void)printf("%*s", columns < width ? width - columns : 0, "");
 }
 
 int tool_fail(int code, const char *format, ...)

@@ -627,7 +627,7 @@ static void answer_change(struct session *session, const struct waiting *waiting
                 break;
         case REPLICA_FOREIGN_CLIENT:
                 result.outcome = WIRE_REJECTED;
-                reason = "this client id belongs to another user";
+                reason = "this client id belongs to another user of its host; an id of one's own would be right";
                 break;
         case REPLICA_FULL:
                 result.outcome = WIRE_REJECTED;
