@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -42,11 +43,28 @@ static int find_servers(struct dlock *dlock, const char *text, char problem[SERV
         return servers_load(&dlock->servers, INI_PATH, problem);
 }
 
+/* See is_forked(). */
+static const uint8_t *make_mark(void)
+{
+        size_t size = (size_t)sysconf(_SC_PAGESIZE);
+        uint8_t *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        if (page == MAP_FAILED)
+                return NULL;
+        if (madvise(page, size, MADV_WIPEONFORK) < 0) {
+                (void)munmap(page, size);
+                return NULL;
+        }
+        *page = 1;
+        return page;
+}
+
 static int start(struct dlock *dlock, const char *servers, char problem[SERVERS_ERROR_BYTES])
 {
         int r;
 
-        r = find_servers(dlock, servers, problem);
+        dlock->parents = make_mark();
+        r = dlock->parents ? find_servers(dlock, servers, problem) : -ENOMEM;
         if (r < 0)
                 return r;
         dlock->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -64,7 +82,6 @@ int dlock_new(struct dlock **ret_dlock, const char *servers, char *error, size_t
         int r = -ENOMEM;
 
         if (dlock) {
-                dlock->pid = getpid();
                 dlock->epoll = dlock->link.fd = -1;
                 dlock->timeout_ms = DLOCK_TIMEOUT_DEFAULT;
                 dlock->first_free = UINT32_MAX;
@@ -98,7 +115,10 @@ struct dlock *dlock_free(struct dlock *dlock)
 {
         if (!dlock)
                 return NULL;
-        link_close(dlock);
+        if (dlock->parents) {
+                link_close(dlock);
+                (void)munmap((void *)dlock->parents, (size_t)sysconf(_SC_PAGESIZE));
+        }
         if (dlock->epoll >= 0)
                 (void)close(dlock->epoll);
         free_requests(&dlock->queued);
@@ -113,7 +133,7 @@ struct dlock *dlock_free(struct dlock *dlock)
 
 int dlock_set_timeout(struct dlock *dlock, uint32_t timeout_ms)
 {
-        if (dlock->pid != getpid())
+        if (is_forked(dlock))
                 return -ECHILD;
         if (timeout_ms == 0 || timeout_ms > LIMIT_DEADLINE_MS)
                 return set_error(dlock, -EINVAL, "a timeout of 1 ms to 1 hour would be right");
@@ -152,19 +172,19 @@ const char *dlock_outcome_name(enum dlock_outcome outcome)
 
 int dlock_get_fd(const struct dlock *dlock)
 {
-        return dlock->pid == getpid() ? dlock->epoll : -ECHILD;
+        return is_forked(dlock) ? -ECHILD : dlock->epoll;
 }
 
 int dlock_get_events(const struct dlock *dlock)
 {
-        return dlock->pid == getpid() ? POLLIN : -ECHILD;
+        return is_forked(dlock) ? -ECHILD : POLLIN;
 }
 
 int dlock_get_timeout(const struct dlock *dlock)
 {
         uint64_t wake, now;
 
-        if (dlock->pid != getpid())
+        if (is_forked(dlock))
                 return -ECHILD;
         if (!TAILQ_EMPTY(&dlock->answered))
                 return 0;
@@ -187,7 +207,7 @@ int dlock_process(struct dlock *dlock)
 {
         uint64_t now;
 
-        if (dlock->pid != getpid())
+        if (is_forked(dlock))
                 return -ECHILD;
         forget_current(dlock);
         now = clock_boottime_ms();
@@ -210,7 +230,7 @@ int dlock_next(struct dlock *dlock, struct dlock_answer *ret_answer)
 {
         struct request *request;
 
-        if (dlock->pid != getpid())
+        if (is_forked(dlock))
                 return -ECHILD;
         forget_current(dlock);
         request = TAILQ_FIRST(&dlock->answered);

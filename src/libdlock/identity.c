@@ -63,7 +63,7 @@ int identity_load_client(struct dlock *dlock)
 
 int dlock_set_client(struct dlock *dlock, const char *client)
 {
-        if (dlock->pid != getpid())
+        if (is_forked(dlock))
                 return -ECHILD;
         if (dlock->submitted)
                 return set_error(dlock, -EBUSY, "the client id cannot change after the first request");
@@ -123,7 +123,7 @@ int dlock_get_cluster(struct dlock *dlock, char *buffer, size_t size)
         struct id128 id;
         int r;
 
-        if (dlock->pid != getpid())
+        if (is_forked(dlock))
                 return -ECHILD;
         if (size < ID128_TEXT_BYTES)
                 return set_error(dlock, -EINVAL, "a cluster id needs a buffer of %d bytes", ID128_TEXT_BYTES);
@@ -139,7 +139,7 @@ int dlock_forget_cluster(struct dlock *dlock)
         char problem[STATE_ERROR_BYTES];
         int r;
 
-        if (dlock->pid != getpid())
+        if (is_forked(dlock))
                 return -ECHILD;
         r = state_forget(STATE_CLUSTER, problem);
         if (r < 0)

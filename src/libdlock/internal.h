@@ -8,7 +8,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
-#include <sys/types.h>
 
 #include "base/cleanup.h"
 #include "dlock.h"
@@ -95,7 +94,7 @@ struct link {
 };
 
 struct dlock {
-        pid_t pid;
+        const uint8_t *parents;              /* a page that is empty in a child of fork(2) */
         int epoll;
         uint32_t timeout_ms;
         char error[ERROR_BYTES];
@@ -137,6 +136,12 @@ static inline bool request_changes(const struct request *request)
 static inline bool request_acts(const struct request *request)
 {
         return (request_changes(request) && !request->finding) || request->operation == DLOCK_OP_TRANSFER || request->operation == DLOCK_OP_REMOVE;
+}
+
+/* In a child of fork(2) the handle is its parent's. Asked at every call, so it costs no system call. */
+static inline bool is_forked(const struct dlock *dlock)
+{
+        return *dlock->parents == 0;
 }
 
 int set_error(struct dlock *dlock, int error, const char *format, ...) _printf_(3, 4);

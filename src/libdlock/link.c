@@ -39,7 +39,7 @@ void link_close(struct dlock *dlock)
 
         if (link->fd >= 0) {
                 /* A child of fork(2) shares the descriptors, not the conversation: its parent goes on listening. */
-                if (dlock->pid == getpid())
+                if (!is_forked(dlock))
                         (void)epoll_ctl(dlock->epoll, EPOLL_CTL_DEL, link->fd, NULL);
                 (void)close(link->fd);
         }

@@ -183,7 +183,7 @@ int64_t dlock_submit(struct dlock *dlock, const struct dlock_request *asked)
         struct request *request;
         int64_t r;
 
-        if (dlock->pid != getpid())
+        if (is_forked(dlock))
                 return -ECHILD;
         request = calloc(1, sizeof(*request));
         if (!request)
