@@ -10,8 +10,8 @@ import subprocess
 import sys
 import time
 
-SEEDS = 3000
-SECONDS = 240
+SEEDS = 8000
+SECONDS = 400
 
 # Needs a course of events that chance does not take within the budget.
 SCENARIO_ONLY = {
