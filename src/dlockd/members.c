@@ -255,7 +255,7 @@ static const char *judge(void *context, const struct peer_hello *hello)
         if (daemon->identity.node == 0)
                 return NULL;
         if (hello->level < raft_configuration(raft)->level)
-                return "the refused node's program is older than what the cluster uses by now: upgrade dlock-server on its host";
+                return PEER_REASON_OLD;
         if (hello->node == 0)
                 return NULL;                 /* a newcomer */
         if (!member)
@@ -320,6 +320,12 @@ void daemon_answer_join(struct daemon *daemon, const struct replica_answer *answ
         bytes_done(&bytes);
 }
 
+/* It can neither follow the others nor know what they have decided: it serves nobody. */
+static void on_outdated(void *context)
+{
+        daemon_fail(context, "the other nodes of the cluster all have a newer dlockd and go on without this one: upgrade dlock-server on this host");
+}
+
 static void on_bye(void *context, uint64_t node)
 {
         struct daemon *daemon = context;
@@ -340,6 +346,7 @@ const struct peer_handler daemon_peer_handler = {
         .join_down = on_join_down,
         .reached = on_reached,
         .bye = on_bye,
+        .outdated = on_outdated,
         .judge = judge,
 };
 

@@ -327,6 +327,8 @@ static void on_welcome(struct peer_link *link, const struct peer_hello *welcome)
 static void on_refusal(struct peer_link *link, const char *reason)
 {
         struct member *member = link->node ? find_member(link->hub, link->node) : NULL;
+        struct peer_hub *hub = link->hub;
+        bool outdated = member && strcmp(reason, PEER_REASON_OLD) == 0;
 
         if (member && !member->complained)
                 diag_notice("%s at %s refused this node: %s", member->name, *member->address ? member->address : link->host, reason);
@@ -335,6 +337,8 @@ static void on_refusal(struct peer_link *link, const char *reason)
                 member->refuses = link->state == LINK_UP;
         }
         close_link(link, reason);
+        if (outdated)
+                hub->handler.outdated(hub->handler.context);
 }
 
 /* Who dialled has nothing against this node when it goes on after the greeting. */

@@ -11,6 +11,7 @@
 #include "peer/codec.h"
 
 /* For a node that was a member. */
+#define PEER_REASON_OLD "the refused node's program is older than what the cluster uses by now: upgrade dlock-server on its host"
 #define PEER_REASON_GONE "not a member any more: empty its state directory to let it join as a new one"
 
 struct peer_hub;
@@ -35,6 +36,8 @@ struct peer_handler {
         void (*reached)(void *context, const char *local_host);
         /* A member stops cleanly. */
         void (*bye)(void *context, uint64_t node);
+        /* A member refused this one with PEER_REASON_OLD. */
+        void (*outdated)(void *context);
         /* Is this hello from a member as we know it? NULL: yes; else the reason to refuse it. */
         const char *(*judge)(void *context, const struct peer_hello *hello);
 };
