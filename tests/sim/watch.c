@@ -299,8 +299,31 @@ static void watch_table(struct sim *sim, struct sim_node *node)
                 sim_fail(sim, "the table of node %u at %" PRIu64 " differs from that of the log", node->number + 1, applied);
 }
 
+/* What a daemon tells of itself and dials by agrees with the rest. */
+static void watch_status(struct sim *sim, const struct sim_node *node)
+{
+        struct replica *replica = node->replica;
+        const struct raft *raft = replica_raft(replica);
+        const struct raft_configuration *configuration = raft_configuration(raft);
+        int64_t age_ms = replica_leader_age_ms(replica);
+
+        if (raft_durable(raft) > raft_last(raft) || replica_log_first(replica) > raft_last(raft) + 1 || raft_next_tick(raft) <= raft->now)
+                sim_fail(sim, "node %u has a log from %" PRIu64 " to %" PRIu64 ", on disk to %" PRIu64, node->number + 1, replica_log_first(replica),
+                         raft_last(raft), raft_durable(raft));
+        if (raft_has_quorum(raft) && raft_role(raft) != RAFT_LEADER && (age_ms < 0 || age_ms >= 2 * TIMEOUT_MS))
+                sim_fail(sim, "node %u is in touch with a leader that it heard %" PRId64 " ms ago", node->number + 1, age_ms);
+        for (size_t i = 0; i < configuration->count; i++) {
+                const char *address = replica_address(replica, configuration->members[i].id);
+
+                if (address ? strncmp(address, "10.0.0.", 7) != 0 : replica_is_away(replica, configuration->members[i].id))
+                        sim_fail(sim, "node %u knows member %" PRIu64 " by the address %s", node->number + 1, configuration->members[i].id,
+                                 address ? address : "of nobody");
+        }
+}
+
 void watch_node(struct sim *sim, struct sim_node *node)
 {
+        watch_status(sim, node);
         watch_configurations(sim, node);
         watch_leader(sim, node);
         watch_table(sim, node);
