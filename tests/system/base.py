@@ -112,7 +112,9 @@ def get():
     key = hashlib.sha256(repr((SUITE, packages(), FILES, COMMANDS)).encode()).hexdigest()[:16]
     directory = HOME / f"base-{key}"
     lock = open(HOME / f"base-{key}.lock", "w", encoding="utf-8")
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    if not directory.exists():
+        fcntl.flock(lock, fcntl.LOCK_EX)
     if not directory.exists():
         remove_unused()
         print(f"system: making a Debian 12 ({SUITE}) for the hosts, once; a minute or so", flush=True)
