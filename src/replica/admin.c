@@ -23,6 +23,7 @@ struct waiting_admin {
         struct admin_request request;
         uint64_t deadline;
         uint64_t forward_id;                 /* 0: not with a leader now */
+        unsigned leaders_asked;
         uint64_t retry_at;
         enum admin_outcome in_vain;          /* what is said at the deadline */
         uint64_t lacking_since;              /* too few voters have been connected for so long; 0: they were not, last time */
@@ -135,21 +136,10 @@ static enum admin_outcome carry_out(struct replica *replica, struct waiting_admi
 
 /* --- the others' part --- */
 
-/* The name is looked up before the first leader is asked: the next one finds nothing by the name of who is removed. */
-static void look_up(struct replica *replica, struct admin_request *request)
-{
-        const struct raft_member *member;
-
-        if (request->node != 0)
-                return;
-        member = raft_configuration_find_name(raft_configuration(replica->raft), request->name);
-        if (member)
-                request->node = member->id;
-}
-
+/* By name, which the leader looks up: the configuration here may be an older one, with another member of that name. */
 static void forward(struct replica *replica, struct waiting_admin *admin)
 {
-        look_up(replica, &admin->request);
+        admin->leaders_asked++;
         admin->forward_id = replica->admin_next++;
         replica_send(replica, replica->leader, &(struct node_message){ .kind = NODE_ADMIN, .id = admin->forward_id, .admin = admin->request });
 }
@@ -187,6 +177,12 @@ void replica_admin_forwarded(struct replica *replica, uint64_t node, const struc
         admin->remote_id = message->id;
 }
 
+/* The leader before may have removed it, and not have come to say so. */
+static enum admin_outcome true_of_all(const struct waiting_admin *admin, enum admin_outcome outcome)
+{
+        return admin->request.kind == ADMIN_REMOVE && outcome == ADMIN_NO_SUCH_NODE && admin->leaders_asked > 1 ? ADMIN_DONE : outcome;
+}
+
 void replica_admin_reply(struct replica *replica, const struct node_message *message)
 {
         struct waiting_admin *admin, *next;
@@ -196,10 +192,11 @@ void replica_admin_reply(struct replica *replica, const struct node_message *mes
                 if (admin->node != 0 || admin->forward_id != message->id)
                         continue;
                 if (message->admin_outcome != ADMIN_NOT_LEADER) {
-                        answer(replica, admin, message->admin_outcome);
+                        answer(replica, admin, true_of_all(admin, message->admin_outcome));
                         continue;
                 }
                 admin->forward_id = 0;
+                admin->leaders_asked--;      /* it has done nothing */
                 admin->retry_at = replica->now + RETRY_MS;
         }
 }
