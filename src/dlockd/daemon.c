@@ -157,7 +157,11 @@ static void stop_when_done(struct daemon *daemon)
         if (!answered && daemon->now < daemon->stop_by)
                 return;
         session_stop(daemon->sessions);
-        peer_hub_bye(daemon->hub);
+        /* Who hears no word of a stop takes this node for one that may be woken, as it may after its host's start. */
+        if (daemon->host_stops)
+                peer_hub_flush(daemon->hub);
+        else
+                peer_hub_bye(daemon->hub);
         loop_exit(daemon->loop, EXIT_SUCCESS);
 }
 
@@ -209,6 +213,15 @@ static void on_timer(void *context, uint32_t events)
 
 /* --- signals --- */
 
+/* The units say it before they stop a node, when it is not the node that shall stop, but the whole host. */
+static void on_host_stops(void *context, uint32_t events)
+{
+        struct daemon *daemon = context;
+
+        (void)events;
+        daemon->host_stops = true;
+}
+
 static void on_stop(void *context, uint32_t events)
 {
         struct daemon *daemon = context;
@@ -221,7 +234,7 @@ static void on_stop(void *context, uint32_t events)
         daemon->stopping = true;
         daemon->stop_by = clock_monotonic_ms() + STOP_MS;
         session_hold(daemon->sessions, true);
-        replica_leave(daemon->replica);
+        replica_leave(daemon->replica, daemon->host_stops);
         daemon_want_turn(daemon);
 }
 
@@ -282,6 +295,8 @@ static int add_sources(struct daemon *daemon)
                 r = loop_add_signal(daemon->loop, SIGTERM, on_stop, daemon, &daemon->signals[0]);
         if (r >= 0)
                 r = loop_add_signal(daemon->loop, SIGINT, on_stop, daemon, &daemon->signals[1]);
+        if (r >= 0)
+                r = loop_add_signal(daemon->loop, SIGUSR2, on_host_stops, daemon, &daemon->signals[3]);
         if (r >= 0)
                 r = loop_add_signal(daemon->loop, SIGHUP, on_reload, daemon, &daemon->signals[2]);
         return r;

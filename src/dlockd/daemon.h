@@ -36,7 +36,7 @@ struct daemon {
         struct session_table *sessions;
         struct store_identity identity;
         unsigned level_found;                /* of the newest configuration in the database, while it is loaded */
-        struct loop_source *turn, *timer, *store_source, *signals[3];
+        struct loop_source *turn, *timer, *store_source, *signals[4];
         uint64_t now;
 
         LIST_HEAD(, read_request) reads;     /* asked for, not answered yet */
@@ -58,7 +58,7 @@ struct daemon {
         uint64_t members_next, linked_at, led_at;
         bool witness_compared;
 
-        bool stopping, may_leave, failed;
+        bool stopping, host_stops, may_leave, failed;
         uint64_t stop_by, status_next;
         uint64_t well_at;                            /* 0: it is */
         uint64_t named;                              /* changes up to here were named in the journal */

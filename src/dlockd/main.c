@@ -292,6 +292,7 @@ int main(int argc, char **argv)
                 return check(&arguments);
         notify_use_journal();
         (void)signal(SIGPIPE, SIG_IGN);
+        (void)signal(SIGUSR2, SIG_IGN);              /* until there is a node to tell (on_host_stops) */
         (void)signal(SIGXFSZ, SIG_IGN);      /* a file that may not grow is a failed write like any other */
         if (arguments.restore || arguments.recover)
                 return rescue(&arguments);

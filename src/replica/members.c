@@ -149,7 +149,7 @@ void replica_answer_joins(struct replica *replica)
 }
 
 /* M5: the vote is handed back from two voters to one only, so that one stopped node does not stall the other. */
-static void member_leaves(struct replica *replica, uint64_t node)
+static void member_leaves(struct replica *replica, uint64_t node, bool returns)
 {
         const struct raft_configuration *configuration = raft_configuration(replica->raft);
         const struct directory_change *known;
@@ -162,7 +162,7 @@ static void member_leaves(struct replica *replica, uint64_t node)
         }
         /* Everybody shall know that it is not to be woken; with the answer that is committed. */
         known = directory_find(&replica->directory, node);
-        if (known && !known->away)
+        if (known && !known->away && !returns)
                 propose_address(replica, node, known->address, true);
         else if (configuration->index <= replica->applied)
                 replica_send(replica, node, &(struct node_message){ .kind = NODE_LEAVE_REPLY });
@@ -194,7 +194,7 @@ void replica_forget_bye(struct replica *replica, uint64_t node)
 void replica_members_message(struct replica *replica, uint64_t node, const struct node_message *message)
 {
         if (message->kind == NODE_LEAVE)
-                member_leaves(replica, node);
+                member_leaves(replica, node, message->returns);
         else if (message->kind == NODE_LEAVE_REPLY && replica->leaving)
                 replica->effects.left = true;
         else if (message->kind == NODE_ANNOUNCE && raft_role(replica->raft) == RAFT_LEADER &&
@@ -202,9 +202,10 @@ void replica_members_message(struct replica *replica, uint64_t node, const struc
                 propose_address(replica, node, message->address, false);
 }
 
-void replica_leave(struct replica *replica)
+void replica_leave(struct replica *replica, bool returns)
 {
         replica->leaving = true;
+        replica->returns = returns;
         replica->leave_next = 0;
         replica_members_tick(replica);
 }
@@ -228,7 +229,7 @@ static void leave(struct replica *replica)
                 /* Nobody to ask; but the next leader may be about to take over. */
                 replica->effects.left = replica->now - replica->leaderless_since >= replica->settings.raft.election_timeout_ms;
         } else if (!leads) {
-                replica_send(replica, replica->leader, &(struct node_message){ .kind = NODE_LEAVE });
+                replica_send(replica, replica->leader, &(struct node_message){ .kind = NODE_LEAVE, .returns = replica->returns });
         } else if (votes && raft_configuration_voters(raft_configuration(replica->raft)) == 1) {
                 replica->effects.left = true;
         } else if (raft_transfer_target(replica->raft) == 0) {

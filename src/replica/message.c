@@ -65,6 +65,8 @@ void node_message_put(struct bytes *bytes, const struct node_message *message)
                 bytes_put_text16(bytes, message->address, strlen(message->address));
                 return;
         case NODE_LEAVE:
+                bytes_put_u8(bytes, message->returns);
+                return;
         case NODE_LEAVE_REPLY:
                 return;
         case NODE_ANNOUNCE:
@@ -164,6 +166,11 @@ static void get_body(struct bytes_reader *reader, struct node_message *message)
                 get_address(reader, message->address, sizeof(message->address));
                 return;
         case NODE_LEAVE:
+                number = bytes_get_u8(reader);
+                if (number > 1)
+                        reader->bad = true;
+                message->returns = number;
+                return;
         case NODE_LEAVE_REPLY:
                 return;
         case NODE_ANNOUNCE:

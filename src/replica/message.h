@@ -81,6 +81,7 @@ struct node_message {
         struct client_id client;             /* FORWARD_REPLY: the owner, or the assigned id; may be empty */
         struct id128 incarnation;            /* JOIN */
         char name[LIMIT_NODE_NAME_BYTES + 1];        /* JOIN */
+        bool returns;                        /* LEAVE: with its host, which goes down: whoever wants it may wake it */
         bool witness, preferred;             /* JOIN; PREFERRED: leadership belongs here, unless it does elsewhere already */
         char address[LIMIT_ADDRESS_BYTES + 1];       /* JOIN, ANNOUNCE: own; JOIN_REPLY ELSEWHERE: the leader's; may be empty */
         enum join_outcome join;              /* JOIN_REPLY */

@@ -100,8 +100,9 @@ void replica_link(struct replica *replica, uint64_t node, unsigned level, bool u
 void replica_bye(struct replica *replica, uint64_t node);
 /* This node is let in as id. */
 void replica_joined(struct replica *replica, struct id128 cluster, uint64_t id);
-/* This node wants to stop cleanly: effects.left tells when it may (M5). */
-void replica_leave(struct replica *replica);
+/* This node wants to stop cleanly: effects.left tells when it may (M5). returns: only because its host does, so that the others need not
+ * leave it alone. */
+void replica_leave(struct replica *replica, bool returns);
 /* The node's own address became known or changed. */
 void replica_set_address(struct replica *replica, const char *address);
 /* A record of a chunk that the effects just handed out to be staged, in order; finish after the last chunk, before it is

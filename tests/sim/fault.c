@@ -109,7 +109,7 @@ static void stop_cleanly(struct sim *sim)
                 return;
         sim_trace(sim, "node %u is asked to stop", node->number + 1);
         node->leaving = true;
-        replica_leave(node->replica);
+        replica_leave(node->replica, sim_chance(sim, 500));
         node_want_turn(sim, node);
         sim_at(sim, sim->now + 2000 * MS + some_time(sim), EVENT_START, node->number, 0, node->life, NULL);
 }

@@ -69,7 +69,7 @@ static bool be_asked_to_stop(struct sim *sim, const struct words *words)
         if (!words->n->replica)
                 return false;
         words->n->leaving = true;
-        replica_leave(words->n->replica);
+        replica_leave(words->n->replica, false);
         node_want_turn(sim, words->n);
         return true;
 }

@@ -43,6 +43,9 @@ def test_enabled_units_are_a_cluster_again_after_a_reboot(labs):
 def test_with_only_sockets_enabled_one_connection_starts_all_nodes(labs):
     a = one_host(labs)
     preempt(a, "kept", client="owner")
+    # It is stopped before the others, who hear of it: that the host goes down is not that this node shall stay stopped.
+    a.write(f"/etc/systemd/system/{FOLLOWER_2}.d/last.conf", f"[Unit]\nAfter={LEADER} {FOLLOWER_1}\n")
+    a.run(["systemctl", "daemon-reload"])
     a.run(["systemctl", "enable", "-q", *ALL_SOCKETS])
     a.reboot()
     assert a.is_active(*ALL_SOCKETS)

@@ -703,7 +703,7 @@ END_TEST
 
 START_TEST(leader_that_stops_hands_over_first)
 {
-        replica_leave(nodes[1].replica);
+        replica_leave(nodes[1].replica, false);
         run(500);
         ck_assert_uint_ne(raft_leader(replica_raft(nodes[2].replica)), 1);
         ck_assert_uint_ne(raft_leader(replica_raft(nodes[2].replica)), 0);
@@ -715,7 +715,7 @@ END_TEST
 START_TEST(log_knows_who_stopped_until_it_is_back)
 {
         run(1500);                           /* addresses are announced */
-        replica_leave(nodes[3].replica);
+        replica_leave(nodes[3].replica, false);
         run(500);
         ck_assert(nodes[3].left);
         ck_assert(replica_is_away(nodes[1].replica, 3) && replica_is_away(nodes[2].replica, 3));
@@ -731,6 +731,16 @@ START_TEST(log_knows_who_stopped_until_it_is_back)
         replica_link(nodes[1].replica, 3, 0, false);
         replica_link(nodes[1].replica, 3, 1, true);
         ck_assert(!replica_said_bye(nodes[1].replica, 3));
+}
+END_TEST
+
+START_TEST(who_goes_down_with_its_host_is_not_left_alone)
+{
+        run(1500);
+        replica_leave(nodes[3].replica, true);
+        run(500);
+        ck_assert(nodes[3].left);
+        ck_assert(!replica_is_away(nodes[1].replica, 3) && !replica_is_away(nodes[2].replica, 3));
 }
 END_TEST
 
@@ -911,6 +921,7 @@ static Suite *suite(void)
         tcase_add_test(c, member_is_not_removed_when_the_rest_could_not_go_on);
         tcase_add_test(c, leader_that_stops_hands_over_first);
         tcase_add_test(c, log_knows_who_stopped_until_it_is_back);
+        tcase_add_test(c, who_goes_down_with_its_host_is_not_left_alone);
         tcase_add_test(c, level_rises_when_all_members_know_it_and_not_before);
         tcase_add_test(c, tables_on_disk_make_the_same_state_again);
         tcase_add_test(c, whole_log_becomes_the_state_when_a_cluster_begins_anew);
