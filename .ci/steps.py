@@ -41,7 +41,7 @@ LANES = [
     ],
     [
         ("hosts", ["env", "SHARDS=2", "make", "system"]),
-        ("sanitizers", ["make", "sanitize"]),
+        ("sanitizers, processes", ["make", "sanitize-cluster"]),
     ],
     [
         ("simulator", ["make", "sim", "SEEDS=10000"]),
@@ -49,6 +49,7 @@ LANES = [
         ("simulator's coverage", ["make", "sim-coverage"]),
         ("clang", ["make", "BUILD=build/clang", "CC=clang", "all"]),
         ("clang tests", ["make", "BUILD=build/clang", "CC=clang", "check"]),
+        ("sanitizers, units", ["make", "sanitize-unit"]),
     ],
 ]
 telling = threading.Lock()

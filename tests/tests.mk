@@ -136,7 +136,7 @@ history:
 check: history
 
 # Real daemons, on loopback and on a network of our own. WORDS picks the tests whose name has one of them.
-.PHONY: cluster sanitize
+.PHONY: cluster sanitize sanitize-unit sanitize-cluster
 FAULTS := $(BUILD)/tests/network $(BUILD)/tests/disk.so $(BUILD)/tests/last_call.so
 $(BUILD)/tests/network: $(BUILD)/obj/tests/cluster/network.o
 	@mkdir -p $(@D)
@@ -167,10 +167,12 @@ failover: $(BUILD)/dlockd $(BUILD)/dlockctl $(FAULTS)
 # The threads are those of the store; the daemon runs a part of its tests under TSan because that is slow.
 ASAN := SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' CFLAGS='-O1 -g -fno-omit-frame-pointer'
 TSAN := SANITIZE=-fsanitize=thread CFLAGS='-O1 -g'
-sanitize:
+sanitize: sanitize-unit sanitize-cluster
+sanitize-unit:
 	$(MAKE) BUILD=$(BUILD)/asan $(ASAN) unit replay sim
-	PATIENCE=90 NEMESIS_SECONDS=70 $(MAKE) BUILD=$(BUILD)/asan $(ASAN) cluster
 	$(MAKE) BUILD=$(BUILD)/tsan $(TSAN) UNIT_TESTS='$(STORE_TESTS)' unit
+sanitize-cluster:
+	PATIENCE=90 NEMESIS_SECONDS=70 $(MAKE) BUILD=$(BUILD)/asan $(ASAN) cluster
 	PATIENCE=90 $(MAKE) BUILD=$(BUILD)/tsan $(TSAN) cluster WORDS='200_clients rules 30_kills_of_followers'
 
 # The show of README.md, and all the tests that need no booted host.
