@@ -222,6 +222,17 @@ int dlock_remove(struct dlock *dlock, const char *node, struct dlock_answer *ret
  * rejected, and another one is to be made. Making one may take longer than the default timeout. */
 int dlock_backup(struct dlock *dlock, uint64_t backup, uint64_t offset, struct dlock_answer *ret_answer);
 
+/* --- the other half of a fencing token --- */
+
+/* A lock cannot stop a holder that was paused, or cut off, and acts on what it believed before: the resource has to refuse it. For one
+ * that cannot, file remembers the highest token that was accepted for it: a file of its own beside the resource, made if need be, with a
+ * number in it. Needs no handle and no server. 0 or more: accepted, as the highest ever or once more; it is on disk, and nobody else
+ * is accepted until this descriptor is closed, also by children that inherited it: close it when the resource was written.
+ * -ESTALE: refused, since a higher one was accepted, which *ret_highest (unless NULL) tells. -EWOULDBLOCK: somebody who was accepted has
+ * the descriptor still, and wait is 0; else that is waited for. -EINVAL: token 0, or no file; -EBADMSG: it holds something else; the
+ * -errno of the file. A resource that is a database does this itself: see libdlock(3). */
+int dlock_fence(const char *file, uint64_t token, int wait, uint64_t *ret_highest);
+
 /* --- event loop --- */
 
 /* Queues a request and returns its id (> 0), or -EINVAL, -ECHILD, -ENOMEM, -EAGAIN (1024 are

@@ -41,7 +41,7 @@ done
 
 # --- dlockctl(1) and the completion ---
 "$build/dlockctl" --help >"$scratch/help"
-for command in check backup bench; do "$build/dlockctl" $command --help; done >>"$scratch/help"
+for command in $(sed -n '/^  [a-z]/s/^  \([a-z-]*\) .*/\1/p' "$scratch/help"); do "$build/dlockctl" $command --help; done >>"$scratch/help"
 for command in $(sed -n '/^  [a-z]/s/^  \([a-z-]*\) .*/\1/p' "$scratch/help"); do
         expect "dlockctl(1) says nothing of $command" grep -qE "^\.It Cm $command( |\$)" $man/dlockctl.1
         expect "the completion does not know $command" grep -qE "commands=.*[' ]$command[' ]" packaging/completions/dlockctl

@@ -1,6 +1,7 @@
 /* dlockctl - asks a dlock cluster for locks. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <locale.h>
 #include <signal.h>
 #include <string.h>
@@ -29,7 +30,7 @@ static const struct command commands[] = {
         { "preempt", "NAME", 1, 1, "Takes a lock that has no owner", "\nA lock that is held, also by yourself, is not granted. --json: granted, token, owner.\n",
           .run = command_preempt, .changes = true },
         { "release", "NAME", 1, 1, "Gives back a lock that you own", release_details, .run = command_release, .changes = true,
-          .of_one_hold = true },
+          .names_a_hold = true },
         { "check", "NAME", 1, 1, "Tells who owns a lock", check_details, .run = command_check, .may_be_stale = true },
         { "list", "[PREFIX]", 0, 1, "Shows the locks that are held", page_details, .run = command_list },
         { "history", "[NAME]", 0, 1, "Shows the changes that the log still has", page_details, .run = command_history },
@@ -42,6 +43,8 @@ static const struct command commands[] = {
           "\nThe first cluster that answers is remembered, and no other is believed. This makes the next one the first.\n--json: forgotten.\n",
           .run = command_forget_cluster },
         { "backup", "FILE", 1, 1, "Writes a copy of a node's database to a file", backup_details, command_backup, .writes_file = true },
+        { "fence", "FILE [COMMAND]", 1, INT_MAX, "Refuses whoever comes too late to a resource", fence_details, .run = command_fence, .changes = true,
+          .names_a_hold = true, .fences = true },
         { "bench", "", 0, 0, "Measures how fast locks are taken and released", bench_details, .run = command_bench, .bench = true },
         { 0 },
 };

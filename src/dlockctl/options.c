@@ -1,5 +1,4 @@
 /* options.c - the command line: options, the command, its options, its operands. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,7 +6,7 @@
 
 #define TIMEOUT_MS_MAX UINT64_C(3600000)
 
-enum { OPTION_CLIENTS = 256, OPTION_SECONDS, OPTION_PREFIX, OPTION_SPREAD, OPTION_FORCE, OPTION_CONSISTENT, OPTION_TOKEN };
+enum { OPTION_CLIENTS = 256, OPTION_SECONDS, OPTION_PREFIX, OPTION_SPREAD, OPTION_FORCE, OPTION_CONSISTENT, OPTION_TOKEN, OPTION_INTO };
 
 /* "+": options end at the first operand; ":": problems are told here. */
 static const char short_options[] = "+:s:c:t:jhV";
@@ -22,6 +21,7 @@ static const struct option long_options[] = {
         { "force", no_argument, NULL, OPTION_FORCE },
         { "consistent", no_argument, NULL, OPTION_CONSISTENT },
         { "token", required_argument, NULL, OPTION_TOKEN },
+        { "into", required_argument, NULL, OPTION_INTO },
         { "clients", required_argument, NULL, OPTION_CLIENTS },
         { "seconds", required_argument, NULL, OPTION_SECONDS },
         { "prefix", required_argument, NULL, OPTION_PREFIX },
@@ -77,15 +77,6 @@ static bool parse_time(const char *text, uint64_t *ret_ms)
                         return true;
                 }
         return false;
-}
-
-static bool parse_token(const char *text, uint64_t *ret_token)
-{
-        size_t digits = strspn(text, "0123456789");
-
-        errno = 0;
-        *ret_token = strtoull(text, NULL, 10);
-        return digits > 0 && !text[digits] && errno == 0 && *ret_token > 0;
 }
 
 /* -1, or what to exit with. */
@@ -168,10 +159,15 @@ static int take_option(struct tool *tool, const struct command *commands, int op
                 tool->consistent = true;
                 return -1;
         case OPTION_TOKEN:
-                if (!tool->command || !tool->command->of_one_hold)
-                        return tool_fail(EXIT_USAGE, "option --token is for dlockctl release, after that word");
-                if (!parse_token(optarg, &tool->token))
+                if (!tool->command || !tool->command->names_a_hold)
+                        return tool_fail(EXIT_USAGE, "option --token is for dlockctl release and fence, after that word");
+                if (!tool_parse_token(optarg, &tool->token))
                         return tool_fail(EXIT_USAGE, "--token %s: a number above 0, as preempt or check tells it, would be right", optarg);
+                return -1;
+        case OPTION_INTO:
+                if (!tool->command || !tool->command->fences)
+                        return tool_fail(EXIT_USAGE, "option --into is for dlockctl fence, after that word");
+                tool->into = optarg;
                 return -1;
         default:
                 if (tool->command && tool->command->bench)
@@ -196,12 +192,12 @@ static int read_options(struct tool *tool, const struct command *commands, int a
 
 static int check_operands(const struct command *command, int count)
 {
-        static const char *const numbers[] = { "no operand", "one operand", "at most one operand" };
+        static const char *const numbers[] = { "no operand", "one operand", "at most one operand", "a file, and maybe a command" };
 
         if (count >= command->operands_min && count <= command->operands_max)
                 return -1;
         return tool_fail(EXIT_USAGE, "%s takes %s: dlockctl %s [OPTIONS]%s%s would be right", command->name,
-                         numbers[command->operands_max == 0 ? 0 : command->operands_min == 1 ? 1 : 2], command->name, *command->operands ? " " : "",
+                         numbers[command->operands_max == 0 ? 0 : command->operands_max > 1 ? 3 : command->operands_min == 1 ? 1 : 2], command->name, *command->operands ? " " : "",
                          command->operands);
 }
 

@@ -1,7 +1,9 @@
 #include "tool.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <wchar.h>
@@ -140,6 +142,15 @@ int tool_fail(int code, const char *format, ...)
         tool_print(stderr, text);
         (void)fputc('\n', stderr);
         return code;
+}
+
+bool tool_parse_token(const char *text, uint64_t *ret_token)
+{
+        size_t digits = strspn(text, "0123456789");
+
+        errno = 0;
+        *ret_token = strtoull(text, NULL, 10);
+        return digits > 0 && !text[digits] && errno == 0 && *ret_token > 0;
 }
 
 const char *tool_duration(uint64_t ms, char buffer[48])

@@ -27,7 +27,8 @@ struct tool {
         bool json;
         bool force;                          /* backup */
         bool consistent;                     /* check */
-        uint64_t token;                      /* release; 0: not given */
+        uint64_t token;                      /* release, fence; 0: not given */
+        const char *into;                    /* fence; NULL: not given */
         struct dlock *dlock;
 
         /* bench */
@@ -47,7 +48,8 @@ struct command {
         bool bench;                          /* has its options */
         bool writes_file;                    /* has --force */
         bool may_be_stale;                   /* has --consistent */
-        bool of_one_hold;                    /* has --token */
+        bool names_a_hold;                   /* has --token */
+        bool fences;                         /* has --into */
 };
 
 int command_preempt(struct tool *tool, char **operands);
@@ -62,12 +64,16 @@ int command_members(struct tool *tool, char **operands);
 int command_transfer(struct tool *tool, char **operands);
 int command_remove(struct tool *tool, char **operands);
 int command_backup(struct tool *tool, char **operands);
+int command_fence(struct tool *tool, char **operands);
 int command_bench(struct tool *tool, char **operands);
 
-extern const char backup_details[], bench_details[], remove_details[], transfer_details[];
+extern const char backup_details[], bench_details[], fence_details[], remove_details[], transfer_details[];
 
 /* Reads argv into tool. A negative number: run the command with the operands at *ret_operands; else what to exit with. */
 int options_read(struct tool *tool, const struct command *commands, int argc, char **argv, char ***ret_operands);
+
+/* A decimal number above 0. */
+bool tool_parse_token(const char *text, uint64_t *ret_token);
 
 /* "dlockctl: ..." on stderr, one line. Returns code. */
 int tool_fail(int code, const char *format, ...) TOOL_PRINTF(2, 3);
