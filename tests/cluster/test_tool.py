@@ -228,10 +228,15 @@ def test_the_time_a_lock_is_held_goes_on_at_every_node_while_nothing_changes():
 
         def held(node):
             return json.loads(tool(cluster, "--json", "list", server=node.address)[1] or "{}").get("held_ms", 0)
-        applied = cluster.leader.status()["applied"]
-        for node in cluster.nodes:
-            wait_until(lambda: held(node) >= 1000, f"{node.name} counts on")
-        assert all(node.status()["applied"] == applied for node in cluster.nodes)
+
+        def counts_on_by_itself():
+            applied = cluster.leader.status()["applied"]
+            for node in cluster.nodes:
+                more = held(node) + 500
+                wait_until(lambda: held(node) >= more, f"{node.name} counts on")
+            return all(node.status()["applied"] == applied for node in cluster.nodes)
+        # A node may just be telling its address, or a busy machine have made an election.
+        wait_until(counts_on_by_itself, "time goes on without an entry")
 
 
 def test_help_and_version_are_on_stdout():
