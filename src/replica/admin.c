@@ -208,10 +208,14 @@ void replica_admin_leader_changed(struct replica *replica)
 
         for (admin = TAILQ_FIRST(&replica->admins); admin; admin = next) {
                 next = TAILQ_NEXT(admin, link);
-                if (admin->node != 0)
+                if (admin->node != 0) {
                         drop(replica, admin);
-                else
-                        admin->forward_id = 0;
+                        continue;
+                }
+                admin->forward_id = 0;
+                /* What it waited for here says nothing of what the next leader does. */
+                admin->in_vain = ADMIN_LATER;
+                admin->lacking_since = 0;
         }
 }
 

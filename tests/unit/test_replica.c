@@ -701,6 +701,24 @@ START_TEST(member_is_not_removed_when_the_rest_could_not_go_on)
 }
 END_TEST
 
+/* What one leader has not done yet, the next one may do. */
+START_TEST(removal_that_went_on_to_another_leader_is_not_refused_by_the_one_before)
+{
+        cut[3] = true;
+        replica_link(nodes[1].replica, 3, 0, false);
+        replica_link(nodes[2].replica, 3, 0, false);
+        want(1, 50, ADMIN_REMOVE, "b", 5000);
+        run(500);
+        want(1, 51, ADMIN_TRANSFER, "b", 3000);
+        run(1000);
+        ck_assert_uint_eq(raft_leader(replica_raft(nodes[1].replica)), 2);
+        ck_assert_ptr_null(answer_of(1, 50));
+        cut[2] = true;                       /* its answer is lost */
+        run(5000);
+        ck_assert_int_eq(answer_of(1, 50)->admin, ADMIN_LATER);
+}
+END_TEST
+
 START_TEST(leader_that_stops_hands_over_first)
 {
         replica_leave(nodes[1].replica, false);
@@ -919,6 +937,7 @@ static Suite *suite(void)
         tcase_add_test(c, leadership_is_transferred_through_any_node);
         tcase_add_test(c, member_is_removed_through_any_node_the_leader_too);
         tcase_add_test(c, member_is_not_removed_when_the_rest_could_not_go_on);
+        tcase_add_test(c, removal_that_went_on_to_another_leader_is_not_refused_by_the_one_before);
         tcase_add_test(c, leader_that_stops_hands_over_first);
         tcase_add_test(c, log_knows_who_stopped_until_it_is_back);
         tcase_add_test(c, who_goes_down_with_its_host_is_not_left_alone);
