@@ -44,27 +44,25 @@ static int find_servers(struct dlock *dlock, const char *text, char problem[SERV
 }
 
 /* See is_forked(). */
-static const uint8_t *make_mark(void)
+static bool make_mark(struct dlock *dlock)
 {
         size_t size = (size_t)sysconf(_SC_PAGESIZE);
         uint8_t *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
         if (page == MAP_FAILED)
-                return NULL;
-        if (madvise(page, size, MADV_WIPEONFORK) < 0) {
-                (void)munmap(page, size);
-                return NULL;
-        }
+                return false;
+        if (madvise(page, size, MADV_WIPEONFORK) < 0)
+                dlock->pid = getpid();
         *page = 1;
-        return page;
+        dlock->parents = page;
+        return true;
 }
 
 static int start(struct dlock *dlock, const char *servers, char problem[SERVERS_ERROR_BYTES])
 {
         int r;
 
-        dlock->parents = make_mark();
-        r = dlock->parents ? find_servers(dlock, servers, problem) : -ENOMEM;
+        r = make_mark(dlock) ? find_servers(dlock, servers, problem) : -ENOMEM;
         if (r < 0)
                 return r;
         dlock->epoll = epoll_create1(EPOLL_CLOEXEC);

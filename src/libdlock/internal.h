@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <sys/types.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "dlock.h"
@@ -95,6 +97,7 @@ struct link {
 
 struct dlock {
         const uint8_t *parents;              /* a page that is empty in a child of fork(2) */
+        pid_t pid;                           /* whose it is, under a kernel that empties no pages; else 0 */
         int epoll;
         uint32_t timeout_ms;
         char error[ERROR_BYTES];
@@ -138,10 +141,10 @@ static inline bool request_acts(const struct request *request)
         return (request_changes(request) && !request->finding) || request->operation == DLOCK_OP_TRANSFER || request->operation == DLOCK_OP_REMOVE;
 }
 
-/* In a child of fork(2) the handle is its parent's. Asked at every call, so it costs no system call. */
+/* In a child of fork(2) the handle is its parent's. Asked at every call, so it costs no system call where the kernel helps. */
 static inline bool is_forked(const struct dlock *dlock)
 {
-        return *dlock->parents == 0;
+        return *dlock->parents == 0 || (dlock->pid != 0 && dlock->pid != getpid());
 }
 
 int set_error(struct dlock *dlock, int error, const char *format, ...) _printf_(3, 4);
