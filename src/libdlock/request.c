@@ -168,8 +168,6 @@ static int64_t submit(struct dlock *dlock, struct request *request)
         slot = &dlock->slots[request->slot];
         dlock->first_free = slot->next_free;
         slot->request = request;
-        if (request_changes(request))
-                next_request_id(slot, now);
         request->deadline = now + request->timeout_ms;
         dlock->next_deadline = MIN(dlock->next_deadline, request->deadline);
         dlock->pending++;
@@ -238,8 +236,13 @@ static uint32_t patience_for_node(const struct dlock *dlock, const struct reques
 
 void request_send(struct dlock *dlock, struct request *request, uint64_t now)
 {
-        const struct slot *slot = &dlock->slots[request->slot];
-        struct wire_request frame = {
+        struct slot *slot = &dlock->slots[request->slot];
+        struct wire_request frame;
+
+        /* Not before: it may have waited for longer than the nodes know a handle. */
+        if (request_changes(request) && !request->finding && request->first_sent == 0)
+                next_request_id(slot, now);
+        frame = (struct wire_request){
                 .type = request->cancelling ? WIRE_CANCEL : request->finding ? WIRE_CHECK : wire_type_of(request->operation),
                 .tag = request->id << SLOT_BITS | request->slot,
                 .deadline_ms = patience_for_node(dlock, request, now),
@@ -304,6 +307,7 @@ void request_found(struct dlock *dlock, struct request *request, uint64_t token)
         request->token = token;
         request->first_sent = request->last_sent = 0;
         request->copies = request->moves = 0;
+        request->told[0] = 0;
 }
 
 /* --- the end --- */
@@ -370,7 +374,8 @@ static void finish_without_answer(struct dlock *dlock, struct request *request)
         if (request->cancelling)
                 request_not_cancelled(dlock, request, why);
         else if (request->on_wire)
-                request_finish(dlock, request, DLOCK_UNKNOWN, "%s%s%s", why, acts ? ": it may have happened or not" : "", request->told);
+                request_finish(dlock, request, DLOCK_UNKNOWN, "%s%s%s", why,
+                               acts ? ": it may have happened or not" : request->finding ? ", and nothing was released" : "", request->told);
         else if (!acts && *request->told)
                 request_finish(dlock, request, DLOCK_UNKNOWN, "nobody could tell: %s", why);
         else if (request->first_sent == 0 || !acts)

@@ -159,6 +159,68 @@ START_TEST(release_that_was_found_is_sent_again_as_it_is)
 }
 END_TEST
 
+/* The nodes forget a handle in ten minutes, and finding out may take longer. */
+START_TEST(release_that_was_found_late_has_a_new_handle)
+{
+        struct wire_request request;
+        struct id128 handle;
+
+        greeted_handle();
+        ck_assert_int_eq(dlock_set_timeout(dlock, 3600000), 0);
+        (void)ask(DLOCK_OP_PREEMPT, "x");
+        request = node_wait_request(0);
+        handle = request.handle;
+        node_answer(0, &request, WIRE_YES, 21);
+        (void)wait_answer();
+        release(0);
+        request = wait_question(0);
+        pass_s(_i ? 1200 : 10);
+        say_owner(0, &request, "me", 21);
+        request = wait_release(0, 21);
+        ck_assert(id128_equal(request.handle, handle) == (_i == 0));
+        ck_assert_uint_eq(request.seq, _i ? 1 : 2);
+}
+END_TEST
+
+START_TEST(question_without_an_answer_in_time_says_that_nothing_was_released)
+{
+        struct dlock_answer answer;
+
+        greeted_handle();
+        ck_assert_int_eq(dlock_set_timeout(dlock, 1000), 0);
+        release(0);
+        (void)wait_question(0);
+        pass_s(1);
+        answer = wait_answer();
+        ck_assert_int_eq(answer.outcome, DLOCK_UNKNOWN);
+        ck_assert_ptr_nonnull(strstr(answer.reason, "nothing was released"));
+}
+END_TEST
+
+START_TEST(what_a_node_said_of_the_question_is_not_said_of_the_release)
+{
+        struct wire_request request;
+        struct dlock_answer answer;
+
+        node_start(0);
+        node_start(1);
+        make_handle(2);
+        release(0);
+        node_greet(0);
+        request = wait_question(0);
+        node_answer(0, &request, WIRE_UNKNOWN, 0);
+        node_greet(1);
+        request = wait_question(1);
+        say_owner(1, &request, "me", 21);
+        (void)wait_release(1, 21);
+        pass_s(11);
+        answer = wait_answer();
+        ck_assert_int_eq(answer.outcome, DLOCK_UNKNOWN);
+        ck_assert_ptr_nonnull(strstr(answer.reason, "may have happened"));
+        ck_assert_ptr_null(strstr(answer.reason, "because"));
+}
+END_TEST
+
 static Suite *suite(void)
 {
         Suite *s = suite_create("release");
@@ -173,6 +235,9 @@ static Suite *suite(void)
         tcase_add_loop_test(c, question_without_an_answer_releases_nothing, 0, 2);
         tcase_add_test(c, copies_of_the_question_are_no_copies_of_the_release);
         tcase_add_test(c, release_that_was_found_is_sent_again_as_it_is);
+        tcase_add_loop_test(c, release_that_was_found_late_has_a_new_handle, 0, 2);
+        tcase_add_test(c, question_without_an_answer_in_time_says_that_nothing_was_released);
+        tcase_add_test(c, what_a_node_said_of_the_question_is_not_said_of_the_release);
         return s;
 }
 
