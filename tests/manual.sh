@@ -81,6 +81,7 @@ expect 'names of locks are not completed' completes 'job\ a,job:b,' dlockctl -s 
 expect 'commands are not completed' completes 'preempt,' dlockctl --json p
 expect 'names of nodes are not completed' completes 'leader,' dlockctl transfer l
 expect 'options are not completed' completes '--spread,' dlockctl bench --sp
+expect 'the value of an option is taken for a name' completes ',' dlockctl -s /x.sock release --token jo
 
 # --- the library ---
 for symbol in $(sed -n 's/^ *\(dlock_[a-z_]*\);$/\1/p' src/libdlock/libdlock.sym); do

@@ -352,7 +352,10 @@ int command_bench(struct tool *tool, char **operands)
                 return tool_fail(EXIT_USAGE, "--clients %s: numbers from 1 to %d, separated by commas, would be right", tool->clients, CLIENTS_MAX);
         if (tool->spread && !named_servers(tool))
                 return tool_fail(EXIT_USAGE, "--spread wants servers to spread over: --server ADDR,ADDR... would be right");
-        for (const char *cursor = tool->clients; code == EXIT_YES && *cursor;)
-                code = measure(tool, next_number(&cursor), cursor == tool->clients);
+        for (const char *cursor = tool->clients; code == EXIT_YES && *cursor;) {
+                bool first = cursor == tool->clients;
+
+                code = measure(tool, next_number(&cursor), first);
+        }
         return code;
 }

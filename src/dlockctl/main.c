@@ -19,8 +19,8 @@ static const char check_details[] =
         "leader_age_ms.\n";
 
 static const char release_details[] =
-        "\nThe hold that you have when it is asked for; with --token only the one of that fencing token, and none that was granted\n"
-        "since. --json: released, token, owner.\n";
+        "\nThe hold that you have when it is asked for; with --token TOKEN only the one of that fencing token, as preempt told it, and\n"
+        "none that was granted since. --json: released, token, owner.\n";
 
 static const char members_details[] =
         "\nAs the node that answers sees them; how far they are behind only the leader knows. --json: one object per line, with name,\n"

@@ -113,8 +113,20 @@ static int unknown_option(const struct tool *tool, char **argv)
         return tool_fail(EXIT_USAGE, "option %s is unknown, ambiguous or takes no value; dlockctl%s%s --help lists them", argv[optind - 1], space, of);
 }
 
-/* -1, or what to exit with. */
-static int take_option(struct tool *tool, const struct command *commands, int option, char **argv)
+static int misplaced_option(const char *name, const char *command)
+{
+        return tool_fail(EXIT_USAGE, "option --%s is for dlockctl %s, after that word", name, command);
+}
+
+static int lacks_value(const struct tool *tool, char **argv)
+{
+        const char *of = tool->command ? tool->command->name : "", *space = tool->command ? " " : "";
+
+        return tool_fail(EXIT_USAGE, "option %s wants a value; dlockctl%s%s --help shows which", argv[optind - 1], space, of);
+}
+
+/* name: in full, of one of some commands. -1, or what to exit with. */
+static int take_option(struct tool *tool, const struct command *commands, int option, const char *name, char **argv)
 {
         uint64_t ms;
 
@@ -145,45 +157,45 @@ static int take_option(struct tool *tool, const struct command *commands, int op
                 (void)printf("dlockctl %s\n", dlock_version());
                 return EXIT_YES;
         case ':':
-                return tool_fail(EXIT_USAGE, "option %s wants a value; dlockctl --help shows which", argv[optind - 1]);
+                return lacks_value(tool, argv);
         case '?':
                 return unknown_option(tool, argv);
         case OPTION_FORCE:
                 if (!tool->command || !tool->command->writes_file)
-                        return tool_fail(EXIT_USAGE, "option %s is for dlockctl backup, after that word", argv[optind - 1]);
+                        return misplaced_option(name, "backup");
                 tool->force = true;
                 return -1;
         case OPTION_CONSISTENT:
                 if (!tool->command || !tool->command->may_be_stale)
-                        return tool_fail(EXIT_USAGE, "option %s is for dlockctl check, after that word", argv[optind - 1]);
+                        return misplaced_option(name, "check");
                 tool->consistent = true;
                 return -1;
         case OPTION_TOKEN:
                 if (!tool->command || !tool->command->names_a_hold)
-                        return tool_fail(EXIT_USAGE, "option --token is for dlockctl release and fence, after that word");
+                        return misplaced_option(name, "release and fence");
                 if (!tool_parse_token(optarg, &tool->token))
                         return tool_fail(EXIT_USAGE, "--token %s: a number above 0, as preempt or check tells it, would be right", optarg);
                 return -1;
         case OPTION_INTO:
                 if (!tool->command || !tool->command->fences)
-                        return tool_fail(EXIT_USAGE, "option --into is for dlockctl fence, after that word");
+                        return misplaced_option(name, "fence");
                 tool->into = optarg;
                 return -1;
         default:
                 if (tool->command && tool->command->bench)
                         return take_bench_option(tool, option);
-                return tool_fail(EXIT_USAGE, "option %s is for dlockctl bench, after that word", argv[optind - 1]);
+                return misplaced_option(name, "bench");
         }
 }
 
 static int read_options(struct tool *tool, const struct command *commands, int argc, char **argv)
 {
-        int option, r;
+        int option, which = 0, r;
 
         opterr = 0;
         optind = 0;                          /* anew, also what the last argv left behind */
-        while ((option = getopt_long(argc, argv, short_options, long_options, NULL)) >= 0) {
-                r = take_option(tool, commands, option, argv);
+        while ((option = getopt_long(argc, argv, short_options, long_options, &which)) >= 0) {
+                r = take_option(tool, commands, option, long_options[which].name, argv);
                 if (r >= 0)
                         return r;
         }

@@ -59,6 +59,37 @@ def test_exit_statuses_are_yes_no_usage_unknown_unreachable():
             assert (status, out) in ((3, ""), (4, "")) and error.rstrip().endswith(("in time", "time to ask", "happened or not")), (status, error)
 
 
+def test_a_release_with_a_token_is_of_that_hold_only():
+    with Cluster(followers=0) as cluster:
+        def token(*arguments):
+            return json.loads(tool(cluster, "--client", "alice", "--json", *arguments)[1])["token"]
+        first = token("preempt", "x")
+        assert token("release", "x") == first
+        second = token("preempt", "x")
+        status, out, _ = tool(cluster, "--client", "alice", "release", "--token", str(first), "x")
+        assert (status, out) == (1, f"x: not released, token {second}, owner alice\n")
+        status, out, _ = tool(cluster, "--client", "bob", "release", f"--token={second}", "x")
+        assert (status, out) == (1, f"x: not released, token {second}, owner alice\n")
+        assert json.loads(tool(cluster, "--client", "alice", "--json", "release", "--token", str(first), "x")[1]) == {
+            "released": False, "token": second, "owner": "alice"}
+        status, out, _ = tool(cluster, "--client", "alice", "release", "--token", str(second), "x")
+        assert (status, out) == (0, f"x: released, token {second}\n")
+        status, out, _ = tool(cluster, "--client", "alice", "release", "--token", str(second), "x")
+        assert (status, out) == (1, "x: not released, it is free\n")
+
+
+def test_what_is_wrong_with_an_option_is_told_of_that_option():
+    with Cluster(followers=0) as cluster:
+        for words, what in (("release --token 0 x", "--token 0: a number above 0"), ("release --token=-1 x", "--token -1: a number above 0"),
+                            ("release --token 18446744073709551616 x", "a number above 0"), ("release --token 5x x", "--token 5x: a number above 0"),
+                            ("release --token", "option --token wants a value; dlockctl release --help"), ("--token 5 release x", "--token is for dlockctl release"),
+                            ("check --token 5 x", "--token is for dlockctl release"), ("list --prefix a", "--prefix is for dlockctl bench"),
+                            ("list --sec 5", "--seconds is for dlockctl bench"), ("bench --prefix", "option --prefix wants a value; dlockctl bench --help"),
+                            ("list --force", "--force is for dlockctl backup"), ("list --consistent", "--consistent is for dlockctl check")):
+            status, out, error = tool(cluster, *words.split())
+            assert (status, out, error.count("\n")) == (2, "", 1) and what in error, (words, status, error)
+
+
 def keys_in_the_manual():
     """{command: keys} of the section JSON of dlockctl(1)."""
     keys, command = {}, None
