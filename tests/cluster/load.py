@@ -128,6 +128,7 @@ class Worker(Client):
     def __init__(self, number, servers, network, dice, locks, until):
         super().__init__(f"client-{number}", servers, network, dice)
         self.locks, self.until = locks, until
+        self.former = {}                                # lock: the token of its last hold
 
     def live(self):
         while not self.until.is_set():
@@ -159,6 +160,10 @@ class Worker(Client):
             if self.dice.random() < 0.3:
                 self.leave()
             self.ask(CHECK, lock)
+        # What is over already: it must not take what came after.
+        if lock in self.former and self.dice.random() < 0.1:
+            self.ask(RELEASE, lock, self.former[lock])
+        self.former[lock] = got.token
         self.ask(RELEASE, lock, got.token)
 
 

@@ -168,6 +168,14 @@ void client_next(struct sim *sim, struct sim_client *client)
         attempt(sim, client, any_node(sim));
 }
 
+static void learn_token(struct sim_client *client, unsigned lock, uint64_t token)
+{
+        if (token == client->tokens[lock])
+                return;
+        client->older[lock] = client->tokens[lock];
+        client->tokens[lock] = token;
+}
+
 /* What it has to take for true of the lock it asked about. */
 static void believe(struct sim_client *client, enum replica_outcome outcome, const struct replica_answer *answer)
 {
@@ -181,10 +189,8 @@ static void believe(struct sim_client *client, enum replica_outcome outcome, con
         client->unsure[lock] = false;
         client->holds[lock] = granted || ((outcome == REPLICA_HELD || outcome == REPLICA_NOT_OWNER) && answer &&
                                           client_id_equal(&answer->client, &client->request.client));
-        if (client->holds[lock] && answer->token != client->tokens[lock]) {
-                client->older[lock] = client->tokens[lock];
-                client->tokens[lock] = answer->token;
-        }
+        if (client->holds[lock])
+                learn_token(client, lock, answer->token);
 }
 
 static void believe_read(struct sim_client *client)
@@ -194,7 +200,7 @@ static void believe_read(struct sim_client *client)
         client->unsure[lock] = false;
         client->holds[lock] = client->read_owner && client->read_owner[1] == (char)('0' + client->number);
         if (client->holds[lock])
-                client->tokens[lock] = client->read_token;
+                learn_token(client, lock, client->read_token);
 }
 
 /* answer: of the nodes; NULL: there was none, or it was refused before it was cancelled. */
