@@ -61,10 +61,11 @@ static void set_read(struct sim_client *client, unsigned lock)
         client->request.name.text[5] = (char)('a' + lock);
 }
 
-/* Who does not know whether it has the lock, and under which token, looks first. */
+/* Who does not know whether it has the lock, and under which token, looks first; or tries the token that it last had, which takes nothing
+ * that is of another hold. */
 static void set_release(struct sim *sim, struct sim_client *client, unsigned lock)
 {
-        if (client->unsure[lock]) {
+        if (client->unsure[lock] && sim_chance(sim, 400)) {
                 set_read(client, lock);
                 client->consistent = true;
         } else {
