@@ -46,7 +46,7 @@ for command in $(sed -n '/^  [a-z]/s/^  \([a-z-]*\) .*/\1/p' "$scratch/help"); d
         expect "dlockctl(1) says nothing of $command" grep -qE "^\.It Cm $command( |\$)" $man/dlockctl.1
         expect "the completion does not know $command" grep -qE "commands=.*[' ]$command[' ]" packaging/completions/dlockctl
 done
-for option in $(grep -oE -- '--[a-z]+' "$scratch/help" | sort -u); do
+for option in $(grep -oE -- '--[a-z]+(-[a-z]+)*' "$scratch/help" | sort -u); do
         expect "dlockctl(1) says nothing of $option" grep -qE "Fl Fl ${option#--}( |\$)" $man/dlockctl.1
         expect "the completion does not know $option" grep -qE "options.*[' ]$option[' ]" packaging/completions/dlockctl
 done

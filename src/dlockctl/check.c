@@ -1,4 +1,5 @@
 #include <inttypes.h>
+#include <string.h>
 
 #include "tool.h"
 
@@ -32,10 +33,26 @@ static void put_answer(const struct dlock_answer *answer)
 
 static int ask(const struct tool *tool, const char *lock, struct dlock_answer *ret_answer)
 {
+        if (tool->mine && !tool->client && dlock_set_client(tool->dlock, NULL) < 0)
+                return -1;
         return (tool->consistent ? dlock_check_consistent : dlock_check)(tool->dlock, lock, ret_answer);
+}
+
+/* An answer that is too old is none: it never looks like a fresh one. */
+static int judge(const struct tool *tool, const struct dlock_answer *answer)
+{
+        const char *self = tool->mine ? dlock_get_client(tool->dlock) : NULL;
+        char age[64];
+
+        if (!tool->consistent && tool->max_age_ms >= 0 && (answer->leader_age_ms < 0 || answer->leader_age_ms > tool->max_age_ms))
+                return tool_fail(EXIT_UNKNOWN, "%s: the answer of %s is too old (%s); --consistent, or another --server, would be right", answer->lock,
+                                 answer->server, tool_age(answer->leader_age_ms, age));
+        if (tool->mine)
+                return self && answer->owner && strcmp(self, answer->owner) == 0 ? EXIT_YES : EXIT_NO;
+        return answer->outcome == DLOCK_YES ? EXIT_YES : EXIT_NO;
 }
 
 int command_check(struct tool *tool, char **operands)
 {
-        return tool_ask(tool, operands[0], &(struct tool_question){ .call = ask, .print = print_answer, .put_json = put_answer });
+        return tool_ask(tool, operands[0], &(struct tool_question){ .call = ask, .print = print_answer, .put_json = put_answer, .judge = judge });
 }

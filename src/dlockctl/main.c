@@ -15,8 +15,11 @@ static const char page_details[] =
 
 static const char check_details[] =
         "\nAs the node that answers knows it. With --consistent: with everything that anybody was told before, from whichever node; it\n"
-        "costs a round of the leader to a majority, and without one the outcome is unknown. --json: lock, owner, token, index,\n"
-        "leader_age_ms.\n";
+        "costs a round of the leader to a majority, and without one the outcome is unknown.\n"
+        "  --consistent                 see above\n"
+        "  --max-age TIME               unknown when the node has not heard from a leader for longer\n"
+        "  --mine                       yes only when it is yours\n"
+        "--json: lock, owner, token, index, leader_age_ms.\n";
 
 static const char release_details[] =
         "\nThe hold that you have when it is asked for; with --token TOKEN only the one of that fencing token, as preempt told it, and\n"
@@ -80,7 +83,7 @@ static int flush(const struct tool *tool, int code)
 
 int main(int argc, char **argv)
 {
-        struct tool tool = { .clients = "1,16,64,256", .seconds = 5 };
+        struct tool tool = { .max_age_ms = -1, .clients = "1,16,64,256", .seconds = 5 };
         char **operands;
         int code;
 

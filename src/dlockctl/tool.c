@@ -63,6 +63,8 @@ int tool_ask(struct tool *tool, const char *lock, const struct tool_question *qu
         if (question->call(tool, lock, &answer) < 0)
                 return tool_call_failed(tool);
         code = tool_outcome(&answer);
+        if (code <= EXIT_NO && question->judge)
+                code = question->judge(tool, &answer);
         if (code > EXIT_NO)
                 return code;
         if (tool->json)

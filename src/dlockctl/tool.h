@@ -26,7 +26,8 @@ struct tool {
         uint32_t timeout_ms;                 /* 0: not given */
         bool json;
         bool force;                          /* backup */
-        bool consistent;                     /* check */
+        bool consistent, mine;               /* check */
+        int64_t max_age_ms;                  /* check; -1: not given */
         uint64_t token;                      /* release, fence; 0: not given */
         const char *into;                    /* fence; NULL: not given */
         struct dlock *dlock;
@@ -47,7 +48,7 @@ struct command {
         bool changes;                        /* something: its outcome matters even when it cannot be shown */
         bool bench;                          /* has its options */
         bool writes_file;                    /* has --force */
-        bool may_be_stale;                   /* has --consistent */
+        bool may_be_stale;                   /* has --consistent, --max-age, --mine */
         bool names_a_hold;                   /* has --token */
         bool fences;                         /* has --into */
 };
@@ -91,6 +92,8 @@ struct tool_question {
         int (*call)(const struct tool *tool, const char *lock, struct dlock_answer *ret_answer);
         void (*print)(const struct tool *tool, const struct dlock_answer *answer);
         void (*put_json)(const struct dlock_answer *answer);
+        /* What to exit with after a yes or no, or NULL; above EXIT_NO it has said why, and nothing is shown. */
+        int (*judge)(const struct tool *tool, const struct dlock_answer *answer);
 };
 
 /* Opens, asks, shows. Returns what to exit with. */

@@ -275,3 +275,26 @@ def test_help_and_version_are_on_stdout():
         done = subprocess.run([DLOCKCTL, *arguments], capture_output=True, text=True, timeout=10)
         assert done.returncode == 0 and done.stdout and not done.stderr, done
     assert pathlib.Path(DLOCKCTL).exists()
+
+
+def test_check_may_want_an_answer_that_is_fresh_or_that_the_lock_is_its_own():
+    with Cluster(followers=1) as cluster:
+        leader, follower = cluster.nodes
+        assert tool(cluster, "check", "--mine", "x")[0] == 1
+        assert tool(cluster, "preempt", "x")[0] == 0
+        assert tool(cluster, "check", "--mine", "x")[0] == 0
+        status, out, _ = tool(cluster, "--json", "--client", "other", "check", "--mine", "x")
+        assert status == 1 and json.loads(out)["owner"], (status, out)
+        assert tool(cluster, "check", "--max-age", "1h", "x")[0] == 0 and tool(cluster, "check", "--max-age", "0", "x", server=leader.address)[0] == 0
+        leader.process.send_signal(signal.SIGSTOP)
+        try:
+            wait_until(lambda: json.loads(tool(cluster, "--json", "check", "x")[1])["leader_age_ms"] > 500, "the follower's answer is old")
+            assert tool(cluster, "check", "x")[0] == 0
+            status, out, error = tool(cluster, "--json", "check", "--max-age", "500ms", "--mine", "x")
+            assert status == 3 and out == "" and "too old" in error and error.count("\n") == 1, (status, out, error)
+        finally:
+            leader.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: tool(cluster, "check", "--consistent", "--max-age", "0", "x")[0] == 0, "a consistent answer has no age")
+        for wrong in (("check", "--max-age", "soon", "x"), ("list", "--mine"), ("preempt", "--max-age", "1s", "x")):
+            status, out, error = tool(cluster, *wrong)
+            assert status == 2 and out == "" and error.count("\n") == 1, (wrong, error)
