@@ -185,6 +185,8 @@ void raft_append_reply(struct raft *raft, const struct raft_message *message);
 void raft_leader_advance(struct raft *raft);
 void raft_leader_link(struct raft *raft, uint64_t node, bool up);
 void raft_leader_drop(struct raft *raft);
+/* When a majority, this leader among it, was last known to follow it. */
+uint64_t raft_leader_contact_ms(struct raft *raft);
 struct progress *raft_progress_of(struct raft *raft, uint64_t node);
 void raft_progress_match_configuration(struct raft *raft);
 void raft_progress_probe(struct progress *progress, uint64_t next);

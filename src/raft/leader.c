@@ -132,6 +132,11 @@ static uint64_t majority_of(struct raft *raft, uint64_t own, size_t field)
         return values[count / 2];
 }
 
+uint64_t raft_leader_contact_ms(struct raft *raft)
+{
+        return majority_of(raft, raft->now, offsetof(struct progress, contact_ms));
+}
+
 void raft_leader_advance(struct raft *raft)
 {
         /* P3: the leader counts itself by its disk, not by its memory. */

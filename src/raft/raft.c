@@ -162,8 +162,10 @@ void raft_become_follower(struct raft *raft, uint64_t term, uint64_t leader)
                 raft->hard = (struct raft_hard_state){ .term = term };  /* E2: only a new term clears the vote */
                 raft->effects.hard_changed = true;
         }
-        if (raft->role == RAFT_LEADER)
+        if (raft->role == RAFT_LEADER) {
+                raft->leader_contact_ms = raft_leader_contact_ms(raft);
                 raft_leader_drop(raft);
+        }
         if (!MUTATED(R4))
                 raft->verified = 0;          /* P2: nothing is compared with the new leader yet */
         raft->round_seen = 0;

@@ -146,11 +146,18 @@ END_TEST
 
 START_TEST(leader_that_cannot_reach_a_majority_steps_down)
 {
+        uint64_t contact = 0, cut;
+
         kit_wait_leader(kit, 1);
+        cut = kit->now;
         kit_cut(kit, 1, 2, true);
         kit_cut(kit, 1, 3, true);
         kit_run(kit, 2500);
         ck_assert_int_ne(raft_role(kit->nodes[1].raft), RAFT_LEADER);
+        /* The last leader it knows of was itself, for as long as a majority answered. */
+        ck_assert(raft_leader_contact(kit->nodes[1].raft, &contact));
+        ck_assert_uint_ge(contact + 200, cut);
+        ck_assert_uint_le(contact, cut + 200);
         kit_cut(kit, 1, 2, false);
         kit_cut(kit, 1, 3, false);
         kit_wait_leader(kit, 1);
