@@ -146,6 +146,18 @@ bool address_is_local(const struct address *address)
         return inet_pton(AF_INET6, address->host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
+bool address_is_any(const struct address *address)
+{
+        struct in_addr v4;
+        struct in6_addr v6;
+
+        if (address->kind == ADDRESS_UNIX)
+                return false;
+        if (inet_pton(AF_INET, address->host, &v4) == 1)
+                return v4.s_addr == INADDR_ANY;
+        return inet_pton(AF_INET6, address->host, &v6) == 1 && IN6_IS_ADDR_UNSPECIFIED(&v6);
+}
+
 bool address_is_numeric(const struct address *address)
 {
         struct in_addr v4;

@@ -29,5 +29,7 @@ bool address_parse(const char *text, uint16_t default_port, struct address *ret_
 char *address_format(const struct address *address, char buffer[LIMIT_ADDRESS_BYTES + 16]);
 /* True for a socket path, 127.0.0.0/8, ::1 and "localhost". */
 bool address_is_local(const struct address *address);
+/* True for 0.0.0.0 and ::, which are every address of a host and nobody's in particular. */
+bool address_is_any(const struct address *address);
 /* True for a numeric IPv4 or IPv6 address, or a socket path. */
 bool address_is_numeric(const struct address *address);

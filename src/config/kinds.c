@@ -93,9 +93,11 @@ static const char *address_take(const struct config_key *key, const char *text, 
         struct address address;
 
         if (!address_parse(text, key->port, &address))
-                return "is not an address";
+                return text[0] == '/' ? "has a socket path longer than 107 bytes" : "is not an address";
         if (!key->numeric && address.kind == ADDRESS_UNIX)
                 return "is a socket path, which other hosts cannot reach";
+        if (!key->numeric && address_is_any(&address))
+                return "has an address that leads to no host in particular";
         if (!address_is_numeric(&address) && key->numeric)
                 return "is not a numeric address";
         if (address.kind == ADDRESS_UNIX && !path_is_plain(address.host))

@@ -23,11 +23,6 @@
 
 /* --- where this node is reached --- */
 
-static bool host_is_any(const char *host)
-{
-        return strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
-}
-
 static bool text_is_local(const char *text)
 {
         struct address address;
@@ -50,7 +45,7 @@ static void on_reached(void *context, const char *local_host)
         struct daemon *daemon = context;
         struct address address = daemon->config.peers;
 
-        if (daemon->config.has_advertise || !host_is_any(address.host) || !*local_host)
+        if (daemon->config.has_advertise || !address_is_any(&address) || !*local_host)
                 return;
         if (daemon->address[0] && !text_is_local(daemon->address))
                 return;
@@ -462,7 +457,7 @@ void daemon_members_start(struct daemon *daemon)
 {
         if (daemon->config.has_advertise)
                 set_address(daemon, &daemon->config.advertise);
-        else if (!host_is_any(daemon->config.peers.host))
+        else if (!address_is_any(&daemon->config.peers))
                 set_address(daemon, &daemon->config.peers);
         daemon->linked_at = daemon->led_at = daemon->now;
         if (daemon->identity.node != 0) {

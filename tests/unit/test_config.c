@@ -146,6 +146,10 @@ START_TEST(values_beyond_their_bounds_are_refused)
         assert_refused("[listen]\nclients = host.example:7401\n", 2, "numeric");
         assert_refused("[listen]\npeers = 127.0.0.1:0\n", 2, "peers");
         assert_refused("[listen]\npeers = 127.0.0.1:65536\n", 2, "peers");
+        assert_refused("[listen]\nclients = /run/a-path-of-108-bytes-is-one-more-than-a-socket-may-have/as-sun_path-has-room-for-107-and-the-zero-behind\n", 2,
+                       "longer than 107 bytes");
+        assert_refused("[listen]\nallow_insecure = yes\n[peer]\nadvertise = 0.0.0.0:7402\n", 4, "leads to no host");
+        assert_refused("[listen]\nallow_insecure = yes\n[cluster]\njoin = 10.0.0.1:7402, [0::0]:7402\n", 4, "leads to no host");
 }
 END_TEST
 
