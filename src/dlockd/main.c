@@ -65,8 +65,9 @@ static int read_operands(int argc, char **argv, struct arguments *arguments)
                 return misused("options come before the node: [OPTION...] leader, or [OPTION...] follower N");
         if (argc != 2 || strcmp(argv[0], "follower") != 0)
                 return misused("say which node to run: leader, or follower N");
-        if (!parse_u64(argv[1], &instance) || instance < 1 || instance > CONFIG_INSTANCE_MAX)
-                return misused("the number of a follower is 1 to 250");
+        /* A number has one spelling: follower 01 would be follower-1 with another unit's directory and sockets. */
+        if (!parse_u64(argv[1], &instance) || instance < 1 || instance > CONFIG_INSTANCE_MAX || argv[1][0] == '0')
+                return misused("the number of a follower is 1 to 250, without zeros before it");
         arguments->role = CONFIG_FOLLOWER;
         arguments->instance = (unsigned)instance;
         return -1;
@@ -144,6 +145,8 @@ static const char *explain(int r)
                 return "its directory does not exist: make it, or name another path";
         case EADDRINUSE:
                 return "something listens there already, perhaps this very node: stop it, or name another address";
+        case EADDRNOTAVAIL:
+                return "this host has no such address: name one of its own";
         case EACCES:
         case EROFS:
                 return getenv("NOTIFY_SOCKET") ? "this user may not make it, and the socket unit has not passed it: \"systemctl --failed\" names a socket unit that could not listen"

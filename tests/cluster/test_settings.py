@@ -38,9 +38,22 @@ def test_a_bad_file_is_refused_by_the_check_and_by_the_start_with_file_and_line(
     cluster.__exit__(None)
 
 
+def test_an_address_that_cannot_be_had_is_named_with_its_key():
+    cluster = Cluster(followers=0)
+    file = cluster.leader.config / "leader.ini"
+    # Of a block that is for documentation only, so no host has it; and a directory that is not there.
+    for key, address, words in (("peers", "192.0.2.1:7402", "has no such address"), ("clients", f"{cluster.directory}/none/x.sock", "directory does not exist")):
+        other = "" if key == "clients" else "clients = none\n"
+        file.write_text(f"[node]\ndirectory = {cluster.leader.data}\n[listen]\nallow_insecure = yes\n{other}{key} = {address}\n")
+        status, out, error = dlockd(cluster.leader, "leader")
+        assert (status, out) == (1, "") and f"cannot listen on {address} ([listen] {key}): " in error and words in error, (status, out, error)
+        assert error.count("\n") == 1, error
+    cluster.__exit__(None)
+
+
 def test_wrong_usage_of_the_daemon_is_one_line():
     cluster = Cluster(followers=0)
-    for arguments in ([], ["leader", "follower"], ["follower"], ["follower", "0"], ["follower", "251"], ["follower", "x"], ["leader", "--check-config"],
+    for arguments in ([], ["leader", "follower"], ["follower"], ["follower", "0"], ["follower", "251"], ["follower", "01"], ["follower", "x"], ["leader", "--check-config"],
                       ["--nonsense", "leader"]):
         status, out, error = dlockd(cluster.leader, *arguments)
         assert (status, out) == (2, "") and error.count("\n") == 1, (arguments, status, out, error)
