@@ -200,15 +200,19 @@ static int start_runner(struct bench *bench, unsigned i)
         char *rotated = bench->tool->spread && servers ? rotate(servers, i) : NULL;
         struct runner *runner = &bench->runners[i];
         struct epoll_event event = { .events = EPOLLIN, .data.u32 = i };
-        int code = tool_new_handle(bench->tool, rotated ? rotated : servers, &runner->dlock);
+        int code = tool_new_handle(bench->tool, rotated ? rotated : servers, &runner->dlock), size;
 
         free(rotated);
         if (code)
                 return code;
-        if (bench->tool->prefix)
-                (void)snprintf(runner->lock, sizeof(runner->lock), "%s/%u", bench->tool->prefix, i);
-        else
+        if (bench->tool->prefix) {
+                size = snprintf(runner->lock, sizeof(runner->lock), "%s/%u", bench->tool->prefix, i);
+                if (size >= (int)sizeof(runner->lock))
+                        return tool_fail(EXIT_USAGE, "--prefix of %zu bytes: with /%u behind it a lock name of at most %d bytes would be right", strlen(bench->tool->prefix), i,
+                                         DLOCK_NAME_MAX);
+        } else {
                 (void)snprintf(runner->lock, sizeof(runner->lock), "bench-%d-%" PRIx64 "/%u", (int)getpid(), now_ns() & 0xffffffff, i);
+        }
         if (epoll_ctl(bench->epoll, EPOLL_CTL_ADD, dlock_get_fd(runner->dlock), &event) < 0)
                 return tool_fail(EXIT_USAGE, "client %u: %s", i, strerror(errno));
         return 0;

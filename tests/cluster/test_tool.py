@@ -42,7 +42,8 @@ def test_exit_statuses_are_yes_no_usage_unknown_unreachable():
         assert tool(cluster, "--client", "other", "release", "backup")[0] == 1
         assert tool(cluster, "release", "backup")[0] == 0
         for wrong in (["preempt"], ["nonsense"], ["preempt", "a", "b"], ["preempt", ""], ["preempt", "a\nb"], ["--client", "a b", "check", "x"],
-                      ["--timeout", "soon", "check", "x"], ["--server", "nowhere", "check", "x"], ["--nonsense", "check", "x"]):
+                      ["--timeout", "soon", "check", "x"], ["--server", "nowhere", "check", "x"], ["--nonsense", "check", "x"],
+                      ["bench", "--prefix", "x" * 254]):
             status, out, error = tool(cluster, *wrong)
             assert (status, out) == (2, "") and error.startswith("dlockctl: ") and error.count("\n") == 1, (wrong, status, out, error)
         status, _, error = tool(cluster, "--timeout", "2", "preempt", "backup", server=str(cluster.directory / "nobody.sock"))
