@@ -173,8 +173,8 @@ int dlock_new(struct dlock **ret_dlock, const char *servers, char *error, size_t
 /* Closes and frees. Requests without an answer are abandoned: they may still happen. Accepts NULL; returns NULL. */
 struct dlock *dlock_free(struct dlock *dlock);
 
-/* The client id for preempt and release: 1 to 64 printable ASCII characters;
- * a UUID is kept in lower case. NULL: $DLOCK_CLIENT, else the one kept per user
+/* The client id for preempt and release: 1 to 64 printable ASCII characters
+ * without spaces; a UUID is kept in lower case. NULL: $DLOCK_CLIENT, else the one kept per user
  * and machine under $XDG_STATE_HOME/dlock, made at first use. Without this call
  * the default is taken at the first request that needs one. "" lets the leader
  * assign a new one, which dlock_get_client tells after the first answer.
