@@ -88,7 +88,7 @@ static int find_place(enum state_kind kind, struct place *place, char error[STAT
         else if (home_of_user(home))
                 size = snprintf(place->directory, sizeof(place->directory), "%s/.local/state/dlock", home);
         else
-                return fail(-ENOENT, error, "this user has no home directory");
+                return fail(-ENOENT, error, "this user has no home directory of its own");
         if (size >= (int)sizeof(place->directory))
                 return fail(-ENOENT, error, "the path of this user's home directory is too long");
         machine_name(name);
