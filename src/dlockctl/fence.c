@@ -50,7 +50,7 @@ static int find_token(const struct tool *tool, uint64_t *ret_token)
         if (!given || !*given)
                 return tool_fail(EXIT_USAGE, "no token: --token with that of the grant, or DLOCK_TOKEN, would be right");
         if (!tool_parse_token(given, ret_token))
-                return tool_fail(EXIT_USAGE, "DLOCK_TOKEN=%s: a number above 0, as preempt tells it, would be right", given);
+                return tool_fail(EXIT_USAGE, "DLOCK_TOKEN=%s: a number from 1 to 2^53 - 1, as preempt tells it, would be right", given);
         return EXIT_YES;
 }
 

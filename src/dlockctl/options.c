@@ -98,7 +98,7 @@ static int take_bench_option(struct tool *tool, int option)
                 return -1;
         default:
                 if (!parse_time(optarg, &ms) || ms < 1000 || ms > TIMEOUT_MS_MAX)
-                        return tool_fail(EXIT_USAGE, "--seconds %s: 1 to 3600 would be right", optarg);
+                        return tool_fail(EXIT_USAGE, "--seconds %s: a time from 1s to 1h would be right", optarg);
                 tool->seconds = ms / 1000;
                 return -1;
         }
@@ -188,7 +188,7 @@ static int take_option(struct tool *tool, const struct command *commands, int op
                 if (!tool->command || !tool->command->names_a_hold)
                         return misplaced_option(name, "release and fence");
                 if (!tool_parse_token(optarg, &tool->token))
-                        return tool_fail(EXIT_USAGE, "--token %s: a number above 0, as preempt or check tells it, would be right", optarg);
+                        return tool_fail(EXIT_USAGE, "--token %s: a number from 1 to 2^53 - 1, as preempt or check tells it, would be right", optarg);
                 return -1;
         case OPTION_INTO:
                 if (!tool->command || !tool->command->fences)

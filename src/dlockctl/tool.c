@@ -146,13 +146,16 @@ int tool_fail(int code, const char *format, ...)
         return code;
 }
 
+/* Tokens are exact in JSON numbers. One that no grant can have is a slip, and a fence that took it would refuse everybody from then on. */
+#define TOKEN_MAX ((UINT64_C(1) << 53) - 1)
+
 bool tool_parse_token(const char *text, uint64_t *ret_token)
 {
         size_t digits = strspn(text, "0123456789");
 
         errno = 0;
         *ret_token = strtoull(text, NULL, 10);
-        return digits > 0 && !text[digits] && errno == 0 && *ret_token > 0;
+        return digits > 0 && !text[digits] && errno == 0 && *ret_token > 0 && *ret_token <= TOKEN_MAX;
 }
 
 const char *tool_duration(uint64_t ms, char buffer[48])

@@ -113,7 +113,7 @@ def test_fence_says_what_is_wrong_and_passes_statuses_on():
         assert fence("--token", "6", file, "/nonexistent")[0] == 127 and fence("--token", "6", file, "/etc/passwd")[0] == 126
         other = cluster.directory / "other"
         other.write_text("precious\n")
-        for arguments, status in (((file,), 2), (("--token", "0", file), 2), (("--token", "1e3", file), 2), (("--token", "1", other), 2),
+        for arguments, status in (((file,), 2), (("--token", "0", file), 2), (("--token", "1e3", file), 2), (("--token", "9007199254740992", file), 2), (("--token", "1", other), 2),
                                   (("--token", "1", other, "true"), 122), (("--token", "1", cluster.directory / "none/fence"), 2), ((), 2)):
             done = fence(*arguments)
             assert done[0] == status and done[1] == "" and done[2].count("\n") == 1, (arguments, done)

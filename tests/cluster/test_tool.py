@@ -81,8 +81,8 @@ def test_a_release_with_a_token_is_of_that_hold_only():
 
 def test_what_is_wrong_with_an_option_is_told_of_that_option():
     with Cluster(followers=0) as cluster:
-        for words, what in (("release --token 0 x", "--token 0: a number above 0"), ("release --token=-1 x", "--token -1: a number above 0"),
-                            ("release --token 18446744073709551616 x", "a number above 0"), ("release --token 5x x", "--token 5x: a number above 0"),
+        for words, what in (("release --token 0 x", "--token 0: a number from 1 to 2^53 - 1"), ("release --token=-1 x", "--token -1: a number from 1 to 2^53 - 1"),
+                            ("release --token 18446744073709551616 x", "a number from 1 to 2^53 - 1"), ("release --token 5x x", "--token 5x: a number from 1 to 2^53 - 1"),
                             ("release --token", "option --token wants a value; dlockctl release --help"), ("--token 5 release x", "--token is for dlockctl release"),
                             ("check --token 5 x", "--token is for dlockctl release"), ("list --prefix a", "--prefix is for dlockctl bench"),
                             ("list --sec 5", "--seconds is for dlockctl bench"), ("bench --prefix", "option --prefix wants a value; dlockctl bench --help"),
