@@ -232,6 +232,8 @@ int inspect_backup(const char *path, const char *name, bool sync, char error[512
         int version, r;
 
         r = sync ? check_header(path, error) : 0;
+        if (r == -EBADMSG)
+                return refuse(error, r, "%.300s is not an SQLite database: a file written by \"dlockctl backup\" would be right", name);
         if (r < 0)
                 return r;
         r = database_open_look(&database, path, false) == SQLITE_OK ? 0 : refuse_damaged(error, name, "it cannot be opened");

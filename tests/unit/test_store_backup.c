@@ -310,7 +310,7 @@ START_TEST(what_is_not_a_backup_or_has_no_room_is_not_restored)
         ck_assert_int_eq(rename(path_of("dlock.db", from), path_of("other.db", to)), 0);
         assert_not_restored("other.db", -EPERM, "not a backup");
         write_file("text", "not a database, but long enough to be looked at as one", 54, 0);
-        assert_not_restored("text", -EBADMSG, "not an SQLite database");
+        assert_not_restored("text", -EBADMSG, "text is not an SQLite database: a file written by \"dlockctl backup\"");
         write_file("backup.db", "scribble", 8, 4096 + 100);
         write_file("backup.db", "scribble scribble scribble", 26, 3 * 4096);
         assert_not_restored("backup.db", -EBADMSG, "damaged");
