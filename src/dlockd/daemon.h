@@ -52,6 +52,8 @@ struct daemon {
         uint64_t bootstrap_at, join_next;
         size_t join_at;
         char join_elsewhere[LIMIT_ADDRESS_BYTES + 1];
+        struct id128 join_met_cluster;               /* an empty leader heard of it while it listened, */
+        char join_met[LIMIT_ADDRESS_BYTES + 1];      /* from the node at this address; "": it did not */
         char join_dialled[LIMIT_ADDRESS_BYTES + 1];
         char join_complaint[LIMIT_REASON_BYTES + 128];
         char address[LIMIT_ADDRESS_BYTES + 1];       /* where this node is reached; "": not known yet */

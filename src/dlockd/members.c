@@ -105,11 +105,14 @@ static void on_met_cluster(void *context, const struct peer_hello *hello, const 
         struct daemon *daemon = context;
 
         (void)host;
-        if (daemon->join != JOIN_LISTENING)
-                return;
-        seek(daemon);
-        (void)snprintf(daemon->join_elsewhere, sizeof(daemon->join_elsewhere), "%s", hello->address);
-        daemon->join_next = daemon->now;
+        if (daemon->join == JOIN_LISTENING) {
+                seek(daemon);
+                daemon->join_met_cluster = hello->cluster;
+                daemon->join_next = daemon->now;
+        }
+        /* It is asked until it lets this node in: there may be no other address to ask at. */
+        if (hello->address[0] && id128_equal(hello->cluster, daemon->join_met_cluster))
+                (void)snprintf(daemon->join_met, sizeof(daemon->join_met), "%s", hello->address);
 }
 
 static void on_join_up(void *context, const struct peer_hello *welcome, const char *local_host)
@@ -140,7 +143,7 @@ static void let_in(struct daemon *daemon, const struct node_message *reply)
         daemon->identity.cluster = reply->cluster;
         daemon->identity.node = reply->node;
         daemon->join = JOIN_DONE;
-        daemon->join_complaint[0] = 0;
+        daemon->join_complaint[0] = daemon->join_met[0] = 0;
         daemon->linked_at = 0;               /* the address that let it in is dialled at once, as a member's */
         (void)snprintf(daemon->join_elsewhere, sizeof(daemon->join_elsewhere), "%s", daemon->join_dialled);
         try_again(daemon, 0);
@@ -194,15 +197,20 @@ static void on_join_down(void *context, const char *reason)
 static bool next_join_address(struct daemon *daemon, char text[LIMIT_ADDRESS_BYTES + 16])
 {
         const struct config_addresses *list = &daemon->config.join;
+        size_t count = list->count + (daemon->join_met[0] != 0), at;
 
         if (daemon->join_elsewhere[0]) {
                 (void)snprintf(text, LIMIT_ADDRESS_BYTES + 16, "%s", daemon->join_elsewhere);
                 daemon->join_elsewhere[0] = 0;
                 return true;
         }
-        if (list->count == 0)
+        if (count == 0)
                 return false;
-        (void)address_format(&list->items[daemon->join_at++ % list->count], text);
+        at = daemon->join_at++ % count;
+        if (at < list->count)
+                (void)address_format(&list->items[at], text);
+        else
+                (void)snprintf(text, LIMIT_ADDRESS_BYTES + 16, "%s", daemon->join_met);
         return true;
 }
 

@@ -82,6 +82,23 @@ def test_a_leader_with_an_emptied_disk_joins_what_it_hears_of():
         assert leader.status()["members"] == 3 and leader.status()["voters"] == 3, leader.status()
 
 
+def test_an_emptied_leader_that_has_no_address_to_join_at_asks_whom_it_has_met_until_it_is_let_in():
+    with Cluster() as cluster:
+        cluster_id = node_ids(cluster)[0][0]
+        leader = cluster.leader
+        leader.kill()
+        for file in leader.data.iterdir():
+            file.unlink()
+        text = (leader.config / "leader.ini").read_text()
+        (leader.config / "leader.ini").write_text(text.replace("bootstrap = now\n", ""))
+        leader.launch()
+        # The others keep its name for it for a while, so that the first answer may be "not now".
+        wait_until(lambda: "found a cluster that is there already" in leader.log(), "it hears of the cluster\n" + leader.log())
+        wait_until(lambda: (leader.status() or {}).get("role") == "leader", lambda: "it leads again\n" + leader.log())
+        assert node_ids(cluster)[0][0] == cluster_id
+        assert leader.status()["members"] == 3 and leader.status()["voters"] == 3, leader.status()
+
+
 def test_a_node_that_was_stopped_finds_the_others_which_do_not_dial_it():
     for _ in range(5):
         with Cluster() as cluster:
