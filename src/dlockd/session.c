@@ -661,6 +661,7 @@ static void answer_admin(struct session *session, const struct waiting *waiting,
                 [ADMIN_LAST_VOTER] = { WIRE_REJECTED, "this is the only voter: without it there would be no cluster" },
                 [ADMIN_NO_MAJORITY_LEFT] = { WIRE_REJECTED, "too few of the other voters are connected to go on without this one" },
                 [ADMIN_LATER] = { WIRE_UNKNOWN, "no leader with a majority, or another change under way, in time; it may still happen" },
+                [ADMIN_WITNESS] = { WIRE_REJECTED, "this node is a witness, which leads only while no other can; a node that serves clients would be right" },
                 [ADMIN_NOT_LEADER] = { WIRE_UNKNOWN, "no leader in time" },
         };
 

@@ -89,6 +89,8 @@ static enum admin_outcome transfer(struct replica *replica, struct waiting_admin
                 return ADMIN_NO_SUCH_NODE;
         if (member->standing != RAFT_VOTER)
                 return ADMIN_NOT_A_VOTER;
+        if (member->witness)
+                return ADMIN_WITNESS;
         if (member->id == raft_id(replica->raft)) {
                 raft_hold(replica->raft);
                 return ADMIN_DONE;

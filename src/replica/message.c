@@ -191,7 +191,7 @@ static void get_body(struct bytes_reader *reader, struct node_message *message)
         case NODE_ADMIN_REPLY:
                 message->id = bytes_get_u64(reader);
                 number = bytes_get_u8(reader);
-                if (number < ADMIN_DONE || number > ADMIN_NOT_LEADER)
+                if (number < ADMIN_DONE || number > ADMIN_WITNESS)
                         reader->bad = true;
                 message->admin_outcome = (enum admin_outcome)number;
                 return;

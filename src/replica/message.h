@@ -61,6 +61,7 @@ enum admin_outcome {
         ADMIN_NO_MAJORITY_LEFT = 6,          /* REMOVE: too few of the others are there to go on without it */
         ADMIN_LATER = 7,                     /* no leader, or another change under way, within the deadline: it may still happen */
         ADMIN_NOT_LEADER = 8,                /* between nodes only: ask another */
+        ADMIN_WITNESS = 9,                   /* TRANSFER: a witness leads only while no other can */
 };
 
 struct admin_request {

@@ -6,6 +6,7 @@ import wire
 from nodes import DLOCKD, Cluster, Node, wait_until
 from test_load import finish, run_load
 from test_settings import dlockd
+from test_tool import tool
 
 
 class Witness(Node):
@@ -136,6 +137,14 @@ def test_a_witness_that_must_lead_serves_forwarded_requests_and_hands_over_to_th
         leader.start()
         cluster.wait_for_voters(3)
         judge(cluster, recorder)
+
+
+def test_leadership_is_not_handed_to_a_witness_by_hand():
+    with Pair() as cluster:
+        for node in cluster.nodes:
+            status, _, error = tool(cluster, "transfer", "follower-2", server=node.address)
+            assert status == 2 and "a witness, which leads only while no other can" in error, (status, error)
+        assert not cluster.witness.terms_led()
 
 
 def test_a_witness_with_clients_is_refused_and_what_it_is_cannot_change():

@@ -87,9 +87,10 @@ static void wish(struct sim *sim, enum admin_kind kind)
 
 void operator_answer(struct sim *sim, const struct replica_answer *answer)
 {
-        static const char *const words[] = { "?", "done", "no such node", "not a voter", "not caught up", "the last voter", "no majority left", "later" };
+        static const char *const words[] = { "?", "done", "no such node", "not a voter", "not caught up", "the last voter", "no majority left", "later",
+                                             [ADMIN_WITNESS] = "a witness" };
 
-        if (answer->admin >= ARRAY_SIZE(words))
+        if (answer->admin >= ARRAY_SIZE(words) || !words[answer->admin])
                 sim_fail(sim, "an operator was told what nodes tell each other");
         sim_trace(sim, "an operator is told: %s", words[answer->admin]);
         if (!sim->wish.asked || answer->origin.tag != sim->wish.number)
