@@ -12,6 +12,7 @@
 #include "base/diag.h"
 #include "dlockd/backup.h"
 #include "dlockd/failure.h"
+#include "dlockd/journal.h"
 #include "dlockd/notify.h"
 #include "dlockd/session.h"
 #include "replica/entry.h"
@@ -20,8 +21,6 @@
 #define TICK_MS 50
 /* How long a stopping node waits for its answers and for the leader's leave. */
 #define STOP_MS 2000
-/* Changes named in the journal per second; the log itself has them all. */
-#define JOURNAL_PER_SECOND 50
 /* A node that was up for as long is well: the failures before are past. */
 #define WELL_MS 60000
 
@@ -47,70 +46,6 @@ const char *daemon_node_name(const struct daemon *daemon, uint64_t node)
 }
 
 /* --- what people are told --- */
-
-static void log_change(uint64_t index, const struct entry_columns *columns)
-{
-        char number[24];
-        const struct diag_field fields[] = {
-                { "DLOCK_LOCK", columns->lock.text },
-                { "DLOCK_CLIENT", columns->client.text },
-                { "DLOCK_INDEX", number },
-        };
-
-        (void)snprintf(number, sizeof(number), "%" PRIu64, index);
-        diag_fields(DIAG_INFO, fields, ARRAY_SIZE(fields), "%s %s by %s at %" PRIu64, columns->kind, columns->lock.text, columns->client.text, index);
-}
-
-/* True: another line may be written in this second. */
-static bool journal_has_room(struct daemon *daemon)
-{
-        uint64_t second = daemon->now / 1000;
-
-        if (second != daemon->journal_second) {
-                if (daemon->journal_count > JOURNAL_PER_SECOND)
-                        diag_info("%u more changes are not named here; dlockctl history has them", daemon->journal_count - JOURNAL_PER_SECOND);
-                daemon->journal_second = second;
-                daemon->journal_count = 0;
-        }
-        return ++daemon->journal_count <= JOURNAL_PER_SECOND;
-}
-
-/* The leader names every accepted change. */
-static void log_changes(struct daemon *daemon)
-{
-        const struct raft *raft = replica_raft(daemon->replica);
-        uint64_t applied = replica_applied(daemon->replica);
-        bool leads = raft_role(raft) == RAFT_LEADER && daemon->named != 0;
-
-        for (uint64_t index = daemon->named + 1; leads && index <= applied; index++) {
-                const struct raft_entry *entry = raft_entry_at(raft, index);
-                struct entry_columns columns;
-
-                if (entry && (entry->kind == RAFT_ENTRY_PREEMPT || entry->kind == RAFT_ENTRY_RELEASE || entry->kind == RAFT_ENTRY_CANCEL) && journal_has_room(daemon) &&
-                    entry_describe(entry, &columns))
-                        log_change(index, &columns);
-        }
-        daemon->named = applied;
-}
-
-static void log_leader(struct daemon *daemon)
-{
-        const struct raft *raft = replica_raft(daemon->replica);
-        uint64_t leader = raft_leader(raft), term = raft_term(raft);
-
-        const char *name = leader == raft_id(raft) ? "this node" : daemon_node_name(daemon, leader);
-
-        if (leader == daemon->logged_leader && (term == daemon->logged_term || leader == 0))
-                return;
-        if (leader != 0 && !*name)
-                return;                      /* a new node learns the names with the log */
-        if (leader != 0)
-                diag_info("%s leads in term %" PRIu64, name, term);
-        else
-                diag_info("no leader is known in term %" PRIu64, term);
-        daemon->logged_leader = leader;
-        daemon->logged_term = term;
-}
 
 static void tell_status(struct daemon *daemon)
 {
@@ -165,6 +100,14 @@ static void stop_when_done(struct daemon *daemon)
         loop_exit(daemon->loop, EXIT_SUCCESS);
 }
 
+static void look_at_clock(struct daemon *daemon)
+{
+        uint64_t now = clock_monotonic_ms();
+
+        journal_gap(daemon, now);
+        daemon->now = now;
+}
+
 /* D8. Nothing is answered, and nothing sent, that the disk refused (promise 7). */
 static void on_turn(void *context, uint32_t events)
 {
@@ -173,12 +116,11 @@ static void on_turn(void *context, uint32_t events)
         (void)events;
         if (daemon->failed)
                 return;
-        daemon->now = clock_monotonic_ms();
+        look_at_clock(daemon);
         replica_tick(daemon->replica, daemon->now, clock_wall_ms());
         replica_turn(daemon->replica);
         carry_out(daemon);
-        log_changes(daemon);
-        log_leader(daemon);
+        journal_turn(daemon);
         peer_hub_flush(daemon->hub);
         session_flush(daemon->sessions);
         notify_watchdog(daemon->now);
@@ -193,7 +135,7 @@ static void on_timer(void *context, uint32_t events)
         struct daemon *daemon = context;
 
         (void)events;
-        daemon->now = clock_monotonic_ms();
+        look_at_clock(daemon);
         loop_timer_set(daemon->timer, daemon->now + MIN(daemon->config.heartbeat_ms / 4, (uint64_t)TICK_MS));
         session_tick(daemon->sessions, daemon->now);
         backup_tick(daemon);
@@ -319,8 +261,7 @@ static int start(struct daemon *daemon, struct listen_sockets *clients, struct l
                 r = session_table_new(daemon, clients, &daemon->sessions);
         if (r < 0)
                 return r;
-        /* Whom the log already names: its changes are not named again. */
-        daemon->named = replica_applied(daemon->replica);
+        journal_start(daemon);
         session_hold(daemon->sessions, daemon->join == JOIN_LISTENING);
         on_timer(daemon, 0);
         daemon->well_at = daemon->now + WELL_MS;
@@ -344,6 +285,7 @@ static void release(struct daemon *daemon)
         loop_source_free(daemon->turn);
         loop_free(daemon->loop);
         free(daemon->in_flight);
+        free(daemon->named_members);
 }
 
 int daemon_run(const struct config *config, const char *config_directory, struct listen_sockets *clients, struct listen_sockets *peers)

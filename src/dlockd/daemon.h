@@ -64,7 +64,9 @@ struct daemon {
         uint64_t stop_by, status_next;
         uint64_t well_at;                            /* 0: it is */
         uint64_t named;                              /* changes up to here were named in the journal */
-        uint64_t logged_term, logged_leader;
+        struct raft_configuration *named_members;    /* as the journal has them; NULL: not yet */
+        uint64_t logged_term, logged_leader, logged_target;
+        struct id128 logged_guest;
         uint64_t journal_second;
         unsigned journal_count;
 };

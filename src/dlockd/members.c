@@ -309,7 +309,9 @@ static void on_guest(void *context, uint64_t cookie, const char *host, const voi
                 diag_notice("dropped a malformed request to join from %s", host);
                 return;
         }
-        diag_info("%s asks from %s to join", join.name, host);
+        if (!id128_equal(join.incarnation, daemon->logged_guest))    /* it asks until it is let in */
+                diag_info("%s asks from %s to join", join.name, host);
+        daemon->logged_guest = join.incarnation;
         replica_join(daemon->replica, &origin, &join, daemon->now + LIMIT_RESEND_MS);
         daemon_want_turn(daemon);
 }

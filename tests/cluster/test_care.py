@@ -190,6 +190,28 @@ def test_a_transfer_by_hand_is_for_good_until_the_target_dies():
         print(f"      leadership was back at the preferred node {time.monotonic() - begin:.1f} s after the other died", flush=True)
 
 
+def test_every_node_tells_its_journal_who_is_a_member_who_was_handed_leadership_and_that_it_was_paused():
+    with Cluster() as cluster:
+        leader, first, second = cluster.nodes
+        ids = {name: member["id"] for name, member in members(cluster, leader).items()}
+        for name, journal in (("follower-1", leader.log), ("follower-2", leader.log), ("this node", first.log)):
+            wait_until(lambda: f"{name} votes now\n" in journal(), lambda: f"{name} votes\n{journal()}")
+        assert f"follower-1 is a member now, as node {ids['follower-1']}\n" in leader.log(), leader.log()
+        assert leader.log().count("follower-1 asks from") == 1, leader.log()
+        said(tool(cluster, "transfer", "follower-1"), 0)
+        assert "handing leadership over to follower-1\n" in leader.log(), leader.log()
+        first.process.send_signal(signal.SIGSTOP)
+        try:
+            wait_until(lambda: "this node leads" in leader.log().split("handing")[1] + second.log(), "another leads")
+        finally:
+            first.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: "this node did not run for " in first.log(), lambda: f"it notices that it was paused\n{first.log()}")
+        cluster.wait_for_voters(3)
+        said(tool(cluster, "remove", "follower-2"), 0)
+        for node in (leader, first):
+            wait_until(lambda: f"follower-2, which was node {ids['follower-2']}, is no member any more\n" in node.log(), lambda: node.log())
+
+
 def empty(node):
     for file in node.data.iterdir():
         file.unlink()
