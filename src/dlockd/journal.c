@@ -109,6 +109,8 @@ static void log_members(struct daemon *daemon)
         for (size_t i = 0; tell && i < named->count; i++)
                 if (!raft_configuration_find(now, named->members[i].id))
                         log_member(daemon, &named->members[i], NULL);
+        if (tell && named->level != now->level)
+                diag_info("all members know feature level %u: it is used from here on, and an older dlockd is refused", now->level);
         free(daemon->named_members);
         daemon->named_members = raft_configuration_copy(now, 0);
 }

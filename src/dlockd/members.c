@@ -170,7 +170,7 @@ static void on_join_message(void *context, const void *data, size_t size)
                 try_again(daemon, 0);
                 return;
         case JOIN_LATER:
-                complain(daemon, daemon->join_dialled, "not now: there is no leader, or another change of members is under way");
+                complain(daemon, daemon->join_dialled, "not now: there is no leader, another change of members is under way, or a member of this name was there a moment ago");
                 try_again(daemon, JOIN_MS);
                 return;
         case JOIN_NAME_TAKEN:
