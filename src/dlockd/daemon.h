@@ -66,7 +66,8 @@ struct daemon {
         uint64_t named;                              /* changes up to here were named in the journal */
         struct raft_configuration *named_members;    /* as the journal has them; NULL: not yet */
         uint64_t logged_term, logged_leader, logged_target;
-        struct id128 logged_guest;
+        struct id128 logged_guests[8];
+        unsigned logged_guest_next;
         uint64_t journal_second;
         unsigned journal_count;
 };

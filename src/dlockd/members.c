@@ -299,6 +299,16 @@ static void on_node(void *context, uint64_t node, const void *data, size_t size)
         daemon_want_turn(daemon);
 }
 
+/* It asks until it is let in, which is said once of each of the last few. */
+static bool is_new_guest(struct daemon *daemon, struct id128 incarnation)
+{
+        for (size_t i = 0; i < ARRAY_SIZE(daemon->logged_guests); i++)
+                if (id128_equal(daemon->logged_guests[i], incarnation))
+                        return false;
+        daemon->logged_guests[daemon->logged_guest_next++ % ARRAY_SIZE(daemon->logged_guests)] = incarnation;
+        return true;
+}
+
 static void on_guest(void *context, uint64_t cookie, const char *host, const void *data, size_t size)
 {
         struct daemon *daemon = context;
@@ -309,9 +319,8 @@ static void on_guest(void *context, uint64_t cookie, const char *host, const voi
                 diag_notice("dropped a malformed request to join from %s", host);
                 return;
         }
-        if (!id128_equal(join.incarnation, daemon->logged_guest))    /* it asks until it is let in */
+        if (is_new_guest(daemon, join.incarnation))
                 diag_info("%s asks from %s to join", join.name, host);
-        daemon->logged_guest = join.incarnation;
         replica_join(daemon->replica, &origin, &join, daemon->now + LIMIT_RESEND_MS);
         daemon_want_turn(daemon);
 }
