@@ -44,6 +44,6 @@ int command_remove(struct tool *tool, char **operands)
         }
         (void)printf("%s is no member any more", operands[0]);
         print_rest(tool, operands[0]);
-        (void)printf("; should it come back, stop it and empty its state directory: then it joins as a new node\n");
+        (void)printf("; should it come back, stop it and empty its state directory: then it joins, at its [cluster] join, as a new node\n");
         return EXIT_YES;
 }

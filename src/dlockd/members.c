@@ -242,7 +242,7 @@ static void bootstrap(struct daemon *daemon)
         daemon->join_complaint[0] = 0;
         daemon->join_dialled[0] = 0;
         peer_hub_join(daemon->hub, NULL);
-        diag_notice("made a new cluster, with this node as its first member");
+        diag_notice("made a new cluster, with this node as its first member; to be in another it would need [cluster] join");
         tell_hub(daemon);
         session_hold(daemon->sessions, false);
 }
