@@ -220,7 +220,7 @@ static void dial_join(struct daemon *daemon)
 
         if (daemon->now < daemon->join_next)
                 return;
-        if (daemon->join_dialled[0] && daemon->now < daemon->join_next + JOIN_REFUSED_MS)
+        if (daemon->join_dialled[0] && daemon->now < daemon->join_next + (daemon->join == JOIN_LISTENING ? LISTEN_MS : JOIN_REFUSED_MS))
                 return;                      /* an attempt is under way */
         daemon->join_dialled[0] = 0;
         if (!next_join_address(daemon, text))
@@ -231,6 +231,14 @@ static void dial_join(struct daemon *daemon)
 }
 
 /* --- making a cluster --- */
+
+/* Has each join address had its time: a host that is down says nothing, and another may be in a cluster. */
+static bool has_asked_all(const struct daemon *daemon)
+{
+        size_t count = daemon->config.join.count;
+
+        return count == 0 || daemon->config.bootstrap_now || daemon->join_at > count || (daemon->join_at == count && !daemon->join_dialled[0]);
+}
 
 static void bootstrap(struct daemon *daemon)
 {
@@ -452,7 +460,7 @@ void daemon_members_tick(struct daemon *daemon)
 {
         switch (daemon->join) {
         case JOIN_LISTENING:
-                if (daemon->now >= daemon->bootstrap_at) {
+                if (daemon->now >= daemon->bootstrap_at && has_asked_all(daemon)) {
                         bootstrap(daemon);
                         return;
                 }

@@ -99,6 +99,28 @@ def test_an_emptied_leader_that_has_no_address_to_join_at_asks_whom_it_has_met_u
         assert leader.status()["members"] == 3 and leader.status()["voters"] == 3, leader.status()
 
 
+def test_an_emptied_leader_asks_at_every_address_to_join_at_before_it_makes_a_cluster():
+    with Cluster() as cluster, wire.socket.socket() as silent:
+        silent.bind(("0.0.0.0", 0))
+        silent.listen()                      # takes connections, and says nothing
+        cluster_id = node_ids(cluster)[0][0]
+        leader = cluster.leader
+        leader.stop()                        # so that nobody connects to it
+        for file in leader.data.iterdir():
+            file.unlink()
+        leader.configure([*(f"127.0.0.{host}:{silent.getsockname()[1]}" for host in (1, 2, 3)), cluster.followers[0].peer])
+        leader.launch()
+        wait_until(lambda: (leader.status() or {}).get("role") == "leader", lambda: "it leads again\n" + leader.log())
+        assert node_ids(cluster)[0][0] == cluster_id
+        # With nobody to answer it makes one in the end.
+        for node in cluster.nodes:
+            node.kill()
+        for file in leader.data.iterdir():
+            file.unlink()
+        leader.launch()
+        wait_until(lambda: "made a new cluster" in leader.log(), lambda: "it makes a cluster\n" + leader.log())
+
+
 def test_a_node_that_was_stopped_finds_the_others_which_do_not_dial_it():
     for _ in range(5):
         with Cluster() as cluster:
