@@ -37,12 +37,12 @@ LANES = [
     [
         # README's two command lines, its tests among them, on a fresh minimal Debian.
         ("newcomer", ["env", "NEMESIS_SECONDS=150", "make", "newcomer"]),
-        ("Debian 13", ["env", "SUITE=trixie", "NEMESIS_SECONDS=20", "make", "newcomer"]),
     ],
     [
         ("hosts", ["env", "SHARDS=2", "make", "system"]),
-        ("sanitizers, processes", ["make", "sanitize-cluster"]),
+        ("Debian 13", ["env", "SUITE=trixie", "NEMESIS_SECONDS=20", "make", "newcomer"]),
     ],
+    # One after the other in one tree of build directories.
     [
         ("simulator", ["make", "sim", "SEEDS=10000"]),
         ("mutations", ["make", "mutations"]),
@@ -50,6 +50,7 @@ LANES = [
         ("clang", ["make", "BUILD=build/clang", "CC=clang", "all"]),
         ("clang tests", ["make", "BUILD=build/clang", "CC=clang", "check"]),
         ("sanitizers, units", ["make", "sanitize-unit"]),
+        ("sanitizers, processes", ["make", "sanitize-cluster"]),
     ],
 ]
 telling = threading.Lock()
