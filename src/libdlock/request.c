@@ -377,7 +377,7 @@ static void finish_without_answer(struct dlock *dlock, struct request *request)
                 request_finish(dlock, request, DLOCK_UNKNOWN, "%s%s%s", why,
                                acts ? ": it may have happened or not" : request->finding ? ", and nothing was released" : "", request->told);
         else if (!acts && *request->told)
-                request_finish(dlock, request, DLOCK_UNKNOWN, "nobody could tell: %s", why);
+                request_finish(dlock, request, DLOCK_UNKNOWN, "nobody could tell: %s%s", why, strstr(why, request->told + 2) ? "" : request->told);
         else if (request->first_sent == 0 || !acts)
                 request_finish(dlock, request, DLOCK_UNREACHABLE, "no server could be reached: %s", why);
         else
