@@ -40,6 +40,7 @@ extern "C" {
 
 #define DLOCK_NAME_MAX 255        /* bytes of a lock name, without the zero */
 #define DLOCK_CLIENT_MAX 64       /* bytes of a client id */
+#define DLOCK_NOTE_MAX 255        /* bytes of a note */
 #define DLOCK_PAGE_MAX 1000       /* rows of one page */
 #define DLOCK_TIMEOUT_DEFAULT 10000
 
@@ -47,8 +48,8 @@ struct dlock;                     /* a handle */
 
 /* What the service said. */
 enum dlock_outcome {
-        DLOCK_YES = 1,            /* granted; released; done; check: somebody owns it */
-        DLOCK_NO = 2,             /* held by another or by yourself; not the owner; check: free */
+        DLOCK_YES = 1,            /* granted; released; done; check, show: somebody owns it */
+        DLOCK_NO = 2,             /* held by another or by yourself; not the owner; check, show: free */
         DLOCK_UNKNOWN = 3,        /* no answer in time, or from a node that cannot know: it may have happened or not */
         DLOCK_UNREACHABLE = 4,    /* no server could be reached, or none of this client's cluster: it has not happened */
         DLOCK_REJECTED = 5,       /* refused before it was decided: see reason; it has not happened */
@@ -65,15 +66,21 @@ enum dlock_operation {
         DLOCK_OP_MEMBERS = 8,
         DLOCK_OP_TRANSFER = 9,
         DLOCK_OP_REMOVE = 10,
+        DLOCK_OP_SHOW = 11,
 };
 
-/* A lock as list shows it. */
+/* A lock that is held, as list and show tell it. Host, unit, process and note are what the holder said; the user is what the node saw. */
 struct dlock_row {
         const char *lock;
         const char *owner;
         uint64_t token;
         uint64_t held_ms;         /* since it was granted, in cluster time */
         uint64_t since_wall_ms;   /* wall clock of the leader that granted it, Unix epoch; for display */
+        const char *user;         /* who took it: "uid:1000" on a node's own host, "tcp" */
+        const char *host;         /* where it was taken; "": not known */
+        const char *unit;         /* of systemd, in which it was taken; "": not known */
+        const char *note;         /* "" when there is none */
+        uint32_t pid;             /* on that host; 0: not known */
 };
 
 /* A log entry as history shows it. */
@@ -130,10 +137,10 @@ struct dlock_answer {
         const char *owner;        /* who owns the lock as far as the answer tells; NULL: nobody, or not told */
         uint64_t token;           /* fencing token of that ownership; 0: none */
         uint64_t index;           /* log index the answer rests on */
-        int64_t leader_age_ms;    /* check, list: how long ago the node heard from its leader; -1: never */
+        int64_t leader_age_ms;    /* check, show, list: how long ago the node heard from its leader; -1: never */
         const char *reason;       /* one line for people when the outcome is not yes or no; else "" */
         const char *server;       /* the address that answered; "" when none did */
-        const struct dlock_row *rows;         /* list */
+        const struct dlock_row *rows;         /* list; show: one, when somebody owns the lock */
         const struct dlock_event *events;     /* history, oldest first */
         const struct dlock_member *members;   /* members, by id */
         size_t count;                         /* of rows, events or members */
@@ -150,7 +157,7 @@ struct dlock_answer {
 
 struct dlock_request {
         enum dlock_operation operation;
-        const char *lock;         /* preempt, release, check: the name; list: the prefix; history: the name; NULL: all */
+        const char *lock;         /* preempt, release, check, show: the name; list: the prefix; history: the name; NULL: all */
         const char *after;        /* list: names after this one; NULL: from the start */
         uint64_t after_index;     /* history: entries after this index */
         uint64_t token;           /* release: of the hold to give up, as its grant told it; 0: whichever the client has, which a consistent check finds out first */
@@ -158,8 +165,10 @@ struct dlock_request {
         uint32_t timeout_ms;      /* patience for this request; 0: the handle's */
         uint64_t backup;          /* backup: which; 0: make one */
         uint64_t offset;          /* backup: where the piece begins; 0 with a backup that is to be made */
-        int consistent;           /* check: with everything that anybody was told before it was asked */
+        int consistent;           /* check, show: with everything that anybody was told before it was asked */
         const char *node;         /* transfer, remove: the node's name */
+        const char *note;         /* preempt: for people, up to DLOCK_NOTE_MAX bytes of UTF-8 without control characters; NULL: none */
+        uint32_t pid;             /* preempt: of the process that will hold the lock, which show tells with its unit; 0: this one */
 };
 
 /* Makes a handle; contacts nobody yet. servers: "ADDR[,ADDR...]", tried in turn,
@@ -193,6 +202,8 @@ const char *dlock_get_error(const struct dlock *dlock);
 
 /* --- blocking: one request, its answer (NULL: not wanted). 0 when there is an
  * answer, with any outcome; else as dlock_submit. Signals do not end the wait. --- */
+/* Of any kind, with all that can be asked for; the others are short for some of it. */
+int dlock_ask(struct dlock *dlock, const struct dlock_request *request, struct dlock_answer *ret_answer);
 int dlock_preempt(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer);
 /* Gives up the hold that the client has now: asks for its token first, as dlock_check_consistent does. Whoever has the token of
  * the grant says it, in a struct dlock_request to dlock_submit or here, and is quicker; and is sure that a hold granted since is
@@ -203,6 +214,8 @@ int dlock_check(struct dlock *dlock, const char *lock, struct dlock_answer *ret_
 /* The same, with everything that anybody was told before the call, from whichever node: it asks the leader, who asks a majority.
  * Without a majority the outcome is DLOCK_UNKNOWN. The lock may have changed when the answer is read: it is no permission to act. */
 int dlock_check_consistent(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer);
+/* All that is known of the lock, in rows[0] of a yes: who holds it, since when, where, and what for. consistent: as of dlock_check_consistent. */
+int dlock_show(struct dlock *dlock, const char *lock, int consistent, struct dlock_answer *ret_answer);
 int dlock_list(struct dlock *dlock, const char *prefix, const char *after, uint32_t limit, struct dlock_answer *ret_answer);
 int dlock_history(struct dlock *dlock, const char *lock, uint64_t after_index, uint32_t limit, struct dlock_answer *ret_answer);
 int dlock_status(struct dlock *dlock, struct dlock_answer *ret_answer);

@@ -9,7 +9,7 @@ failed=0
 
 # What the rooms define themselves; of base only what is as pure as they are.
 own=$(nm --defined-only -g "$build"/lib/lock.a "$build"/lib/raft.a "$build"/lib/replica.a | awk 'NF == 3 { print $3 }')
-base=$(for file in alloc bytes id128 name parse; do
+base=$(for file in alloc bytes holder id128 name parse; do
         nm --defined-only -g "$build/obj/base/$file.o" 2>/dev/null
 done | awk 'NF == 3 { print $3 }')
 for room in lock raft replica; do

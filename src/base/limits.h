@@ -10,6 +10,14 @@
 #define LIMIT_CLIENT_ID_BYTES 64
 /* "uid:4294967295", "tcp"; later a certificate's name. */
 #define LIMIT_PRINCIPAL_BYTES 64
+/* What a person wants to say about a lock: a sentence, or the address of who leads. */
+#define LIMIT_NOTE_BYTES 255
+/* HOST_NAME_MAX of Linux. */
+#define LIMIT_HOST_BYTES 64
+/* The longest name of a systemd unit. */
+#define LIMIT_UNIT_BYTES 255
+/* Note, host, unit and pid as bytes: the texts with their sizes, four bytes, and one for the format. */
+#define LIMIT_HOLDER_BYTES 582
 /* Node names appear in every status line. */
 #define LIMIT_NODE_NAME_BYTES 64
 /* "[ipv6%scope]:port", or a host name of DNS length and a port, or a socket path. */

@@ -3,7 +3,7 @@
 
 #include "tool.h"
 
-static void print_answer(const struct tool *tool, const struct dlock_answer *answer)
+void tool_print_check(const struct tool *tool, const struct dlock_answer *answer)
 {
         char age[64];
 
@@ -54,5 +54,5 @@ static int judge(const struct tool *tool, const struct dlock_answer *answer)
 
 int command_check(struct tool *tool, char **operands)
 {
-        return tool_ask(tool, operands[0], &(struct tool_question){ .call = ask, .print = print_answer, .put_json = put_answer, .judge = judge });
+        return tool_ask(tool, operands[0], &(struct tool_question){ .call = ask, .print = tool_print_check, .put_json = put_answer, .judge = judge });
 }

@@ -13,15 +13,25 @@ static void print_row(const struct dlock_row *row)
         (void)printf("  %10" PRIu64 "  %12s  %s\n", row->token, tool_duration(row->held_ms, held), tool_time(row->since_wall_ms, since));
 }
 
-static void put_row(const struct dlock_row *row)
+void tool_json_row(struct json_object *object, const struct dlock_row *row)
 {
-        struct json_object *object = json_object_new_object();
-
         json_object_object_add(object, "lock", json_object_new_string(row->lock));
         json_object_object_add(object, "owner", json_object_new_string(row->owner));
         json_object_object_add(object, "token", json_object_new_uint64(row->token));
         json_object_object_add(object, "held_ms", json_object_new_uint64(row->held_ms));
         json_object_object_add(object, "since_wall_ms", json_object_new_uint64(row->since_wall_ms));
+        json_object_object_add(object, "user", json_object_new_string(row->user));
+        json_object_object_add(object, "host", tool_json_text(row->host));
+        json_object_object_add(object, "unit", tool_json_text(row->unit));
+        json_object_object_add(object, "pid", row->pid ? json_object_new_uint64(row->pid) : NULL);
+        json_object_object_add(object, "note", tool_json_text(row->note));
+}
+
+static void put_row(const struct dlock_row *row)
+{
+        struct json_object *object = json_object_new_object();
+
+        tool_json_row(object, row);
         tool_put_json(object);
 }
 

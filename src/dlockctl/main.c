@@ -21,6 +21,17 @@ static const char check_details[] =
         "  --mine                       yes only when it is yours\n"
         "--json: lock, owner, token, index, leader_age_ms.\n";
 
+static const char preempt_details[] =
+        "\nA lock that is held, also by yourself, is not granted. What show tells of who holds it: the user, and of the process that called\n"
+        "dlockctl its host, unit and number.\n"
+        "  --note TEXT                  what for, in up to 255 bytes, for people\n"
+        "--json: granted, token, owner.\n";
+
+static const char show_details[] =
+        "\nOwner, token, since when; the user, host, unit and process that took it, as far as known; its note.\n"
+        "  --consistent                 with everything that anybody was told before, as of check\n"
+        "--json: lock, owner, token, held_ms, since_wall_ms, user, host, unit, pid, note, index, leader_age_ms.\n";
+
 static const char release_details[] =
         "\nThe hold that you have when it is asked for; with --token TOKEN only the one of that fencing token, as preempt told it, and\n"
         "none that was granted since. --json: released, token, owner.\n";
@@ -30,11 +41,11 @@ static const char members_details[] =
         "id, role (leader, voter, learner), witness, preferred, state (connected, stopped, not connected), behind, address, level.\n";
 
 static const struct command commands[] = {
-        { "preempt", "NAME", 1, 1, "Takes a lock that has no owner", "\nA lock that is held, also by yourself, is not granted. --json: granted, token, owner.\n",
-          .run = command_preempt, .changes = true },
+        { "preempt", "NAME", 1, 1, "Takes a lock that has no owner", preempt_details, .run = command_preempt, .changes = true, .takes = true },
         { "release", "NAME", 1, 1, "Gives back a lock that you own", release_details, .run = command_release, .changes = true,
           .names_a_hold = true },
-        { "check", "NAME", 1, 1, "Tells who owns a lock", check_details, .run = command_check, .may_be_stale = true },
+        { "check", "NAME", 1, 1, "Tells who owns a lock", check_details, .run = command_check, .looks = true, .judges = true },
+        { "show", "NAME", 1, 1, "Tells all that is known of who holds a lock", show_details, .run = command_show, .looks = true },
         { "list", "[PREFIX]", 0, 1, "Shows the locks that are held", page_details, .run = command_list },
         { "history", "[NAME]", 0, 1, "Shows the changes that the log still has", page_details, .run = command_history },
         { "status", "", 0, 0, "Shows how the node and its cluster are", "\n--json: node, role, term, commit, applied, leader, and more.\n", .run = command_status },

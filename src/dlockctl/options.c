@@ -6,7 +6,8 @@
 
 #define TIMEOUT_MS_MAX UINT64_C(3600000)
 
-enum { OPTION_CLIENTS = 256, OPTION_SECONDS, OPTION_PREFIX, OPTION_SPREAD, OPTION_FORCE, OPTION_CONSISTENT, OPTION_TOKEN, OPTION_INTO, OPTION_MINE, OPTION_MAX_AGE };
+enum { OPTION_CLIENTS = 256, OPTION_SECONDS, OPTION_PREFIX, OPTION_SPREAD, OPTION_FORCE, OPTION_CONSISTENT, OPTION_TOKEN, OPTION_INTO, OPTION_MINE, OPTION_MAX_AGE,
+       OPTION_NOTE };
 
 /* "+": options end at the first operand; ":": problems are told here. */
 static const char short_options[] = "+:s:c:t:jhV";
@@ -22,6 +23,7 @@ static const struct option long_options[] = {
         { "consistent", no_argument, NULL, OPTION_CONSISTENT },
         { "mine", no_argument, NULL, OPTION_MINE },
         { "max-age", required_argument, NULL, OPTION_MAX_AGE },
+        { "note", required_argument, NULL, OPTION_NOTE },
         { "token", required_argument, NULL, OPTION_TOKEN },
         { "into", required_argument, NULL, OPTION_INTO },
         { "clients", required_argument, NULL, OPTION_CLIENTS },
@@ -168,21 +170,26 @@ static int take_option(struct tool *tool, const struct command *commands, int op
                 tool->force = true;
                 return -1;
         case OPTION_CONSISTENT:
-                if (!tool->command || !tool->command->may_be_stale)
-                        return misplaced_option(name, "check");
+                if (!tool->command || !tool->command->looks)
+                        return misplaced_option(name, "check and show");
                 tool->consistent = true;
                 return -1;
         case OPTION_MINE:
-                if (!tool->command || !tool->command->may_be_stale)
+                if (!tool->command || !tool->command->judges)
                         return misplaced_option(name, "check");
                 tool->mine = true;
                 return -1;
         case OPTION_MAX_AGE:
-                if (!tool->command || !tool->command->may_be_stale)
+                if (!tool->command || !tool->command->judges)
                         return misplaced_option(name, "check");
                 if (!parse_time(optarg, &ms) || ms > TIMEOUT_MS_MAX)
                         return tool_fail(EXIT_USAGE, "--max-age %s: a time like 500ms or 10s, up to 1h, would be right", optarg);
                 tool->max_age_ms = (int64_t)ms;
+                return -1;
+        case OPTION_NOTE:
+                if (!tool->command || !tool->command->takes)
+                        return misplaced_option(name, "preempt");
+                tool->note = optarg;
                 return -1;
         case OPTION_TOKEN:
                 if (!tool->command || !tool->command->names_a_hold)

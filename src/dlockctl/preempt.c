@@ -1,5 +1,6 @@
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tool.h"
 
@@ -35,7 +36,10 @@ static void put_answer(const struct dlock_answer *answer)
 
 static int ask(const struct tool *tool, const char *lock, struct dlock_answer *ret_answer)
 {
-        return dlock_preempt(tool->dlock, lock, ret_answer);
+        /* This program ends at once: who holds the lock is the one that called it. */
+        const struct dlock_request request = { .operation = DLOCK_OP_PREEMPT, .lock = lock, .note = tool->note, .pid = (uint32_t)getppid() };
+
+        return dlock_ask(tool->dlock, &request, ret_answer);
 }
 
 int command_preempt(struct tool *tool, char **operands)

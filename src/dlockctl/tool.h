@@ -26,7 +26,9 @@ struct tool {
         uint32_t timeout_ms;                 /* 0: not given */
         bool json;
         bool force;                          /* backup */
-        bool consistent, mine;               /* check */
+        bool consistent;                     /* check, show */
+        bool mine;                           /* check */
+        const char *note;                    /* preempt; NULL: not given */
         int64_t max_age_ms;                  /* check; -1: not given */
         uint64_t token;                      /* release, fence; 0: not given */
         const char *into;                    /* fence; NULL: not given */
@@ -48,7 +50,9 @@ struct command {
         bool changes;                        /* something: its outcome matters even when it cannot be shown */
         bool bench;                          /* has its options */
         bool writes_file;                    /* has --force */
-        bool may_be_stale;                   /* has --consistent, --max-age, --mine */
+        bool looks;                          /* at a lock: has --consistent */
+        bool judges;                         /* has --max-age, --mine */
+        bool takes;                          /* has --note */
         bool names_a_hold;                   /* has --token */
         bool fences;                         /* has --into */
 };
@@ -56,6 +60,7 @@ struct command {
 int command_preempt(struct tool *tool, char **operands);
 int command_release(struct tool *tool, char **operands);
 int command_check(struct tool *tool, char **operands);
+int command_show(struct tool *tool, char **operands);
 int command_list(struct tool *tool, char **operands);
 int command_status(struct tool *tool, char **operands);
 int command_history(struct tool *tool, char **operands);
@@ -95,6 +100,11 @@ struct tool_question {
         /* What to exit with after a yes or no, or NULL; above EXIT_NO it has said why, and nothing is shown. */
         int (*judge)(const struct tool *tool, const struct dlock_answer *answer);
 };
+
+/* The line of check about a lock. */
+void tool_print_check(const struct tool *tool, const struct dlock_answer *answer);
+/* What is known of who holds a lock. */
+void tool_json_row(struct json_object *object, const struct dlock_row *row);
 
 /* Opens, asks, shows. Returns what to exit with. */
 int tool_ask(struct tool *tool, const char *lock, const struct tool_question *question);

@@ -41,13 +41,37 @@ static void write_check(const struct daemon *daemon, struct bytes *out, const st
 static void write_row(const struct daemon *daemon, struct bytes *out, const struct lock_view *view, struct wire_row *row)
 {
         uint64_t now = replica_cluster_ms(daemon->replica);
-        bool valid = lock_name_set(&row->lock, view->name, view->name_size) && client_id_set(&row->owner, view->owner, strlen(view->owner));
+        bool valid = lock_name_set(&row->lock, view->name, view->name_size) && client_id_set(&row->owner, view->owner, strlen(view->owner)) &&
+                     principal_set(&row->principal, view->principal, strlen(view->principal));
 
         assert(valid);
+        row->holder = view->holder;
         row->token = view->token;
         row->held_ms = now > view->since_cluster_ms ? now - view->since_cluster_ms : 0;
         row->since_wall_ms = view->since_wall_ms;
         wire_write_row(out, row);
+}
+
+/* A page of one row, or of none. */
+static void write_show(const struct daemon *daemon, struct bytes *out, const struct wire_request *request, bool fresh)
+{
+        struct wire_page page = {
+                .tag = request->tag,
+                .outcome = fresh ? WIRE_YES : WIRE_UNKNOWN,
+                .index = replica_applied(daemon->replica),
+                .leader_age_ms = replica_leader_age_ms(daemon->replica),
+        };
+        struct lock_view view;
+        struct wire_row row;
+        size_t frame;
+
+        if (!fresh)
+                (void)snprintf(page.reason, sizeof(page.reason), "%s", page_why_not(daemon, request->consistent));
+        page.count = fresh && lock_table_find(replica_table(daemon->replica), &request->name, &view);
+        frame = wire_write_page_begin(out, WIRE_ROWS, &page);
+        if (page.count > 0)
+                write_row(daemon, out, &view, &row);
+        wire_write_page_end(out, frame);
 }
 
 /* The head carries the count, which is known only at the end: the rows are looked at twice, a page at most. */
@@ -87,6 +111,8 @@ void page_write_read(const struct daemon *daemon, struct bytes *out, const struc
 {
         if (request->type == WIRE_CHECK)
                 write_check(daemon, out, request, fresh);
+        else if (request->type == WIRE_SHOW)
+                write_show(daemon, out, request, fresh);
         else
                 write_list(daemon, out, request, fresh);
 }

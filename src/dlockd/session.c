@@ -301,6 +301,7 @@ static void ask_change(struct session *session, const struct wire_request *reque
                 .principal = session->principal,
                 .name = request->name,
                 .token = request->token,
+                .holder = request->holder,
         };
         struct replica_origin origin;
 
@@ -418,6 +419,7 @@ static bool on_request(struct session *session, const struct wire_frame *frame)
                 page_write_members(session->table->daemon, out_of(session), request.tag);
                 return true;
         case WIRE_CHECK:
+        case WIRE_SHOW:
         case WIRE_LIST:
                 ask_read(session, &request);
                 return true;

@@ -124,7 +124,7 @@ static bool take_result(struct dlock *dlock, struct request *request, const stru
         return true;
 }
 
-/* Texts of rows: their sizes on the wire take as many bytes as their zeros here. */
+/* Texts of rows: their sizes on the wire take as many bytes as their zeros here, and who holds a lock at least as many as its texts. */
 static const char *add_text(char **arena, const char *text, size_t size)
 {
         char *place = *arena;
@@ -132,6 +132,20 @@ static const char *add_text(char **arena, const char *text, size_t size)
         (void)memcpy(place, text, size + 1);
         *arena += size + 1;
         return place;
+}
+
+static bool take_holder(struct dlock_row *row, const struct wire_row *wire, char **arena)
+{
+        struct holder holder;
+
+        if (!holder_get(wire->holder, &holder))
+                return false;
+        row->user = add_text(arena, wire->principal.text, wire->principal.size);
+        row->host = *holder.host ? add_text(arena, holder.host, strlen(holder.host)) : "";
+        row->unit = *holder.unit ? add_text(arena, holder.unit, strlen(holder.unit)) : "";
+        row->note = *holder.note ? add_text(arena, holder.note, strlen(holder.note)) : "";
+        row->pid = holder.pid;
+        return true;
 }
 
 static bool take_rows(struct request *request, const struct wire_page *page, struct bytes_reader *reader)
@@ -153,6 +167,8 @@ static bool take_rows(struct request *request, const struct wire_page *page, str
                 rows[i].token = row.token;
                 rows[i].held_ms = row.held_ms;
                 rows[i].since_wall_ms = row.since_wall_ms;
+                if (!take_holder(&rows[i], &row, &arena))
+                        return false;
         }
         request->answer.rows = rows;
         return bytes_reader_finished(reader);
@@ -258,6 +274,30 @@ static bool take_page(struct dlock *dlock, struct request *request, const struct
         return true;
 }
 
+/* A page of at most one row. */
+static bool take_shown(struct dlock *dlock, struct request *request, const struct wire_frame *frame)
+{
+        struct wire_page page;
+        struct bytes_reader reader;
+
+        if (!wire_read_page(frame, &page, &reader) || page.count > 1 || page.more)
+                return false;
+        if (ask_another(dlock, request, page.outcome, page.reason))
+                return true;
+        if (page.count > 0 && (!take_rows(request, &page, &reader) || strcmp(request->answer.rows[0].lock, request->name.text) != 0))
+                return false;
+        saw_index(dlock, page.outcome, page.index);
+        if (page.count > 0) {
+                request->answer.owner = request->answer.rows[0].owner;
+                request->answer.token = request->answer.rows[0].token;
+        }
+        request->answer.count = page.count;
+        request->answer.index = page.index;
+        request->answer.leader_age_ms = page.leader_age_ms;
+        finish(dlock, request, page.outcome == WIRE_YES && page.count == 0 ? WIRE_NO : page.outcome, page.reason);
+        return true;
+}
+
 static bool take_state(struct dlock *dlock, struct request *request, const struct wire_frame *frame)
 {
         struct wire_state *state = &request->state;
@@ -331,6 +371,8 @@ bool answer_take(struct dlock *dlock, const struct wire_frame *frame)
         case DLOCK_OP_RELEASE:
         case DLOCK_OP_CHECK:
                 return take_result(dlock, request, frame);
+        case DLOCK_OP_SHOW:
+                return frame->type == WIRE_ROWS && take_shown(dlock, request, frame);
         case DLOCK_OP_LIST:
                 return frame->type == WIRE_ROWS && take_page(dlock, request, frame);
         case DLOCK_OP_HISTORY:

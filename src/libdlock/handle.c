@@ -260,7 +260,7 @@ static int patience(const struct dlock *dlock)
         return wake <= now ? 0 : (int)MIN(wake - now, (uint64_t)POLL_MS);
 }
 
-static int ask(struct dlock *dlock, const struct dlock_request *request, struct dlock_answer *ret_answer)
+int dlock_ask(struct dlock *dlock, const struct dlock_request *request, struct dlock_answer *ret_answer)
 {
         int64_t id = dlock_submit(dlock, request);
 
@@ -280,60 +280,65 @@ static int ask(struct dlock *dlock, const struct dlock_request *request, struct 
 
 int dlock_preempt(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer)
 {
-        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_PREEMPT, .lock = lock }, ret_answer);
+        return dlock_ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_PREEMPT, .lock = lock }, ret_answer);
 }
 
 int dlock_release(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer)
 {
-        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_RELEASE, .lock = lock }, ret_answer);
+        return dlock_ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_RELEASE, .lock = lock }, ret_answer);
 }
 
 int dlock_release_token(struct dlock *dlock, const char *lock, uint64_t token, struct dlock_answer *ret_answer)
 {
-        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_RELEASE, .lock = lock, .token = token }, ret_answer);
+        return dlock_ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_RELEASE, .lock = lock, .token = token }, ret_answer);
 }
 
 int dlock_check(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer)
 {
-        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_CHECK, .lock = lock }, ret_answer);
+        return dlock_ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_CHECK, .lock = lock }, ret_answer);
 }
 
 int dlock_check_consistent(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer)
 {
-        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_CHECK, .lock = lock, .consistent = 1 }, ret_answer);
+        return dlock_ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_CHECK, .lock = lock, .consistent = 1 }, ret_answer);
+}
+
+int dlock_show(struct dlock *dlock, const char *lock, int consistent, struct dlock_answer *ret_answer)
+{
+        return dlock_ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_SHOW, .lock = lock, .consistent = consistent }, ret_answer);
 }
 
 int dlock_list(struct dlock *dlock, const char *prefix, const char *after, uint32_t limit, struct dlock_answer *ret_answer)
 {
-        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_LIST, .lock = prefix, .after = after, .limit = limit }, ret_answer);
+        return dlock_ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_LIST, .lock = prefix, .after = after, .limit = limit }, ret_answer);
 }
 
 int dlock_history(struct dlock *dlock, const char *lock, uint64_t after_index, uint32_t limit, struct dlock_answer *ret_answer)
 {
-        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_HISTORY, .lock = lock, .after_index = after_index, .limit = limit }, ret_answer);
+        return dlock_ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_HISTORY, .lock = lock, .after_index = after_index, .limit = limit }, ret_answer);
 }
 
 int dlock_status(struct dlock *dlock, struct dlock_answer *ret_answer)
 {
-        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_STATUS }, ret_answer);
+        return dlock_ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_STATUS }, ret_answer);
 }
 
 int dlock_members(struct dlock *dlock, struct dlock_answer *ret_answer)
 {
-        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_MEMBERS }, ret_answer);
+        return dlock_ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_MEMBERS }, ret_answer);
 }
 
 int dlock_transfer(struct dlock *dlock, const char *node, struct dlock_answer *ret_answer)
 {
-        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_TRANSFER, .node = node }, ret_answer);
+        return dlock_ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_TRANSFER, .node = node }, ret_answer);
 }
 
 int dlock_remove(struct dlock *dlock, const char *node, struct dlock_answer *ret_answer)
 {
-        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_REMOVE, .node = node }, ret_answer);
+        return dlock_ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_REMOVE, .node = node }, ret_answer);
 }
 
 int dlock_backup(struct dlock *dlock, uint64_t backup, uint64_t offset, struct dlock_answer *ret_answer)
 {
-        return ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_BACKUP, .backup = backup, .offset = offset }, ret_answer);
+        return dlock_ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_BACKUP, .backup = backup, .offset = offset }, ret_answer);
 }

@@ -45,6 +45,7 @@ struct request {
         bool consistent;
         uint64_t token;                      /* RELEASE */
         bool finding;                        /* RELEASE: it asks for the token first, and has released nothing yet */
+        struct bytes holder;                 /* PREEMPT */
         char node[LIMIT_NODE_NAME_BYTES + 1];
         uint32_t timeout_ms;
         uint64_t deadline;
@@ -111,6 +112,8 @@ struct dlock {
         char client_text[LIMIT_CLIENT_ID_BYTES + 1];
         struct id128 cluster;                /* null: none pinned */
         uint64_t min_index;
+        struct holder self;                  /* this process, once holder_known */
+        bool holder_known;
 
         uint64_t last_id;
         struct slot *slots;
@@ -154,6 +157,9 @@ int identity_load_client(struct dlock *dlock);
 int identity_load_cluster(struct dlock *dlock);
 /* True: id is the cluster of this client, now at the latest. */
 bool identity_is_cluster(struct dlock *dlock, struct id128 id);
+
+/* holder.c: who will hold a lock, as bytes into request. 0 or -EINVAL. */
+int holder_describe(struct dlock *dlock, const struct dlock_request *asked, struct request *request);
 
 /* request.c */
 void request_queue(struct dlock *dlock, struct request *request);

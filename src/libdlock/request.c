@@ -89,6 +89,7 @@ static int set_names(struct dlock *dlock, const struct dlock_request *asked, str
         case DLOCK_OP_PREEMPT:
         case DLOCK_OP_RELEASE:
         case DLOCK_OP_CHECK:
+        case DLOCK_OP_SHOW:
                 return set_name(dlock, &request->name, asked->lock, "a lock name", false);
         case DLOCK_OP_LIST:
                 r = set_name(dlock, &request->name, asked->lock, "a prefix of lock names", true);
@@ -123,13 +124,15 @@ static int set_request(struct dlock *dlock, const struct dlock_request *asked, s
         request->operation = asked->operation;
         request->after_index = asked->after_index;
         request->limit = (uint16_t)limit;
-        request->consistent = asked->operation == DLOCK_OP_CHECK && asked->consistent;
+        request->consistent = (asked->operation == DLOCK_OP_CHECK || asked->operation == DLOCK_OP_SHOW) && asked->consistent;
         request->token = asked->operation == DLOCK_OP_RELEASE ? asked->token : 0;
         request->finding = asked->operation == DLOCK_OP_RELEASE && asked->token == 0;
         request->backup = asked->backup;
         request->offset = asked->offset;
         request->timeout_ms = asked->timeout_ms ? asked->timeout_ms : dlock->timeout_ms;
-        r = identity_load_cluster(dlock);
+        r = asked->operation == DLOCK_OP_PREEMPT ? holder_describe(dlock, asked, request) : 0;
+        if (r == 0)
+                r = identity_load_cluster(dlock);
         if (r == 0 && request_changes(request))
                 r = identity_load_client(dlock);
         return r;
@@ -205,6 +208,8 @@ static enum wire_type wire_type_of(enum dlock_operation operation)
                 return WIRE_RELEASE;
         case DLOCK_OP_CHECK:
                 return WIRE_CHECK;
+        case DLOCK_OP_SHOW:
+                return WIRE_SHOW;
         case DLOCK_OP_LIST:
                 return WIRE_LIST;
         case DLOCK_OP_HISTORY:
@@ -252,6 +257,7 @@ void request_send(struct dlock *dlock, struct request *request, uint64_t now)
                 .handle = slot->handle,
                 .seq = slot->seq,
                 .name = request->name,
+                .holder = { .data = request->holder.data, .size = (uint16_t)request->holder.size },
                 .after = request->after,
                 .after_index = request->after_index,
                 .limit = request->limit,
@@ -429,6 +435,7 @@ void request_free(struct request *request)
 {
         if (!request)
                 return;
+        bytes_done(&request->holder);
         free(request->rows);
         free(request);
 }

@@ -16,6 +16,9 @@ void lock_change_put(struct bytes *bytes, const struct lock_change *change)
         case LOCK_CHANGE_CLIENT:
                 return;
         case LOCK_CHANGE_PREEMPT:
+                lock_name_put(bytes, &change->name);
+                holder_view_put(bytes, change->holder);
+                return;
         case LOCK_CHANGE_CANCEL:
                 lock_name_put(bytes, &change->name);
                 return;
@@ -41,6 +44,8 @@ bool lock_change_get(enum lock_change_kind kind, const void *body, size_t size, 
         principal_get(&reader, false, &change->principal);
         if (kind != LOCK_CHANGE_CLIENT)
                 lock_name_get(&reader, false, &change->name);
+        if (kind == LOCK_CHANGE_PREEMPT)
+                holder_view_get(&reader, &change->holder);
         if (kind == LOCK_CHANGE_RELEASE)
                 change->token = bytes_get_u64(&reader);
         return bytes_reader_finished(&reader);

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/holder.h"
 #include "base/id128.h"
 #include "base/name.h"
 
@@ -27,6 +28,7 @@ struct lock_change {
         struct principal principal;          /* who spoke for the client */
         struct lock_name name;               /* all but CLIENT */
         uint64_t token;                      /* RELEASE: the token given back */
+        struct holder_view holder;           /* PREEMPT; of a decoded change: a part of the body */
 };
 
 /* Appends the entry body. */

@@ -92,6 +92,7 @@ static void accept_change(const struct lock_request *request, uint64_t token, st
                 .principal = request->principal,
                 .name = request->name,
                 .token = token,
+                .holder = request->holder,
         };
 }
 

@@ -15,6 +15,7 @@ struct lock_request {
         struct principal principal;
         struct lock_name name;               /* all but CLIENT */
         uint64_t token;                      /* RELEASE: of the hold that is given up; no other one is, however late this comes */
+        struct holder_view holder;           /* PREEMPT */
 };
 
 enum lock_verdict {

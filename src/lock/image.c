@@ -23,6 +23,8 @@ static void image_lock(const struct lock_record *lock, struct lock_image *image)
         bytes_put_u64(&image->body, lock->token);
         bytes_put_u64(&image->body, lock->cluster_ms);
         bytes_put_u64(&image->body, lock->wall_ms);
+        bytes_put_text8(&image->body, lock_record_principal(lock), lock->principal_size);
+        holder_view_put(&image->body, lock_record_holder(lock));
 }
 
 static void image_client(const struct client_record *client, struct lock_image *image)
@@ -107,18 +109,26 @@ static struct record *load_lock(struct lock_table *table, struct bytes_reader *r
 {
         struct lock_name name;
         struct client_id owner;
+        struct principal principal;
+        struct holder_view holder;
         struct lock_record *lock;
+        uint64_t token, cluster_ms, wall_ms;
 
         lock_name_get(reader, false, &name);
         client_id_get(reader, false, &owner);
+        token = bytes_get_u64(reader);
+        cluster_ms = bytes_get_u64(reader);
+        wall_ms = bytes_get_u64(reader);
+        principal_get(reader, false, &principal);
+        holder_view_get(reader, &holder);
         if (reader->bad)
                 return NULL;
-        lock = lock_table_add_lock(table, &name, expect_client(table, &owner));
+        lock = lock_table_add_lock(table, &name, expect_client(table, &owner), &principal, holder);
         if (!lock)
                 return NULL;
-        lock->token = bytes_get_u64(reader);
-        lock->cluster_ms = bytes_get_u64(reader);
-        lock->wall_ms = bytes_get_u64(reader);
+        lock->token = token;
+        lock->cluster_ms = cluster_ms;
+        lock->wall_ms = wall_ms;
         return &lock->record;
 }
 

@@ -77,6 +77,7 @@ void lock_overlay_add(struct lock_overlay *overlay, uint64_t index, const struct
         assert(TAILQ_EMPTY(&overlay->order) || TAILQ_LAST(&overlay->order, pending_list)->index < index);
         pending->index = index;
         pending->change = *change;
+        pending->change.holder = (struct holder_view){ .data = NULL };       /* nothing is decided by it, and it may be gone soon */
         if (change->kind == LOCK_CHANGE_PREEMPT || change->kind == LOCK_CHANGE_RELEASE) {
                 older = RB_FIND(name_tree, &overlay->names, pending);
                 if (older) {
@@ -150,6 +151,7 @@ bool lock_overlay_find(const struct lock_overlay *overlay, const struct lock_nam
                 .name = pending->change.name.text,
                 .name_size = pending->change.name.size,
                 .owner = pending->change.client.text,
+                .principal = pending->change.principal.text,
                 .token = pending->index,
         };
         return true;

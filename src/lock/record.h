@@ -36,9 +36,10 @@ struct lock_record {
         uint64_t token;
         uint64_t cluster_ms;
         uint64_t wall_ms;
-        const char *name;                    /* text, or a probe's */
-        uint8_t name_size;
-        char text[];
+        const char *name;                    /* in data, or a probe's */
+        uint16_t holder_size;
+        uint8_t name_size, principal_size;
+        uint8_t data[];                      /* name, principal, each with a zero behind it; holder */
 };
 
 struct result_record {
@@ -71,9 +72,13 @@ struct lock_table {
 };
 
 /* Each adds an empty record of that key, or returns NULL when it is there already. */
-struct lock_record *lock_table_add_lock(struct lock_table *table, const struct lock_name *name, struct client_record *owner);
+struct lock_record *lock_table_add_lock(struct lock_table *table, const struct lock_name *name, struct client_record *owner, const struct principal *principal,
+                                        struct holder_view holder);
 struct client_record *lock_table_add_client(struct lock_table *table, const struct client_id *id);
 struct result_record *lock_table_add_result(struct lock_table *table, struct id128 handle);
+/* Parts of its data. */
+const char *lock_record_principal(const struct lock_record *lock);
+struct holder_view lock_record_holder(const struct lock_record *lock);
 struct client_record *lock_table_get_client(const struct lock_table *table, const struct client_id *id);
 /* Clients in the order of their ids; NULL begins, and ends. */
 struct client_record *lock_table_next_client(struct lock_table *table, struct client_record *client);

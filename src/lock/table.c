@@ -131,14 +131,33 @@ static struct result_record *find_result(const struct lock_table *table, struct 
         return RB_FIND(result_tree, (struct result_tree *)&table->results, &probe);
 }
 
-struct lock_record *lock_table_add_lock(struct lock_table *table, const struct lock_name *name, struct client_record *owner)
+const char *lock_record_principal(const struct lock_record *lock)
 {
-        struct lock_record *lock = alloc_zeroed(1, sizeof(*lock) + name->size + 1u);
+        return (const char *)lock->data + lock->name_size + 1;
+}
+
+struct holder_view lock_record_holder(const struct lock_record *lock)
+{
+        return (struct holder_view){ .data = lock->data + lock->name_size + 1 + lock->principal_size + 1, .size = lock->holder_size };
+}
+
+struct lock_record *lock_table_add_lock(struct lock_table *table, const struct lock_name *name, struct client_record *owner, const struct principal *principal,
+                                        struct holder_view holder)
+{
+        struct lock_record *lock = alloc_zeroed(1, sizeof(*lock) + name->size + 1u + principal->size + 1u + holder.size);
+        uint8_t *data = lock->data;
 
         lock->record.kind = LOCK_IMAGE_LOCK;
-        memcpy(lock->text, name->text, name->size);
-        lock->name = lock->text;
+        memcpy(data, name->text, name->size);
+        data += name->size + 1;
+        memcpy(data, principal->text, principal->size);
+        data += principal->size + 1;
+        if (holder.size > 0)
+                memcpy(data, holder.data, holder.size);
+        lock->name = (const char *)lock->data;
         lock->name_size = name->size;
+        lock->principal_size = principal->size;
+        lock->holder_size = holder.size;
         lock->owner = owner;
         if (RB_INSERT(lock_tree, &table->locks, lock)) {
                 free(lock);
@@ -267,7 +286,7 @@ static void apply_preempt(struct lock_table *table, const struct lock_moment *mo
 {
         struct lock_record *lock;
 
-        lock = lock_table_add_lock(table, &change->name, client);
+        lock = lock_table_add_lock(table, &change->name, client, &change->principal, change->holder);
         assert(lock);                        /* promise 1: decided only when nobody owned it */
         lock->token = MUTATED(TOKEN) ? client->held : moment->index;
         lock->cluster_ms = moment->cluster_ms;
@@ -328,6 +347,8 @@ static void view_lock(const struct lock_record *lock, struct lock_view *ret_view
                 .name = lock->name,
                 .name_size = lock->name_size,
                 .owner = lock->owner->id.text,
+                .principal = lock_record_principal(lock),
+                .holder = lock_record_holder(lock),
                 .token = lock->token,
                 .since_cluster_ms = lock->cluster_ms,
                 .since_wall_ms = lock->wall_ms,

@@ -28,6 +28,8 @@ struct lock_view {
         const char *name;
         size_t name_size;
         const char *owner;                   /* client id, zero-terminated */
+        const char *principal;               /* who took it for the client */
+        struct holder_view holder;
         uint64_t token;
         uint64_t since_cluster_ms;
         uint64_t since_wall_ms;

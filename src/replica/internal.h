@@ -34,6 +34,7 @@ struct pending {
         uint64_t index, round, token;
         enum replica_outcome outcome;
         struct client_id owner;
+        uint8_t holder[];                    /* what request.holder shows */
 };
 
 struct waiting_read {

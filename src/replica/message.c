@@ -14,6 +14,7 @@ static void put_request(struct bytes *bytes, const struct lock_request *request)
         principal_put(bytes, &request->principal);
         lock_name_put(bytes, &request->name);
         bytes_put_u64(bytes, request->token);
+        holder_view_put(bytes, request->holder);
 }
 
 static void get_request(struct bytes_reader *reader, struct lock_request *request)
@@ -31,7 +32,8 @@ static void get_request(struct bytes_reader *reader, struct lock_request *reques
         principal_get(reader, false, &request->principal);
         lock_name_get(reader, kind == LOCK_CHANGE_CLIENT, &request->name);
         request->token = bytes_get_u64(reader);
-        if (request->seq == 0 || (kind == LOCK_CHANGE_RELEASE) != (request->token != 0))
+        holder_view_get(reader, &request->holder);
+        if (request->seq == 0 || (kind == LOCK_CHANGE_RELEASE) != (request->token != 0) || (kind != LOCK_CHANGE_PREEMPT && request->holder.size > 0))
                 reader->bad = true;
 }
 

@@ -109,11 +109,14 @@ static void drop(struct replica *replica, struct pending *pending)
 static struct pending *add(struct replica *replica, uint64_t node, const struct replica_origin *origin, const struct lock_request *request,
                            uint64_t deadline)
 {
-        struct pending *pending = alloc_zeroed(1, sizeof(*pending)), *twin;
+        struct pending *pending = alloc_zeroed(1, sizeof(*pending) + request->holder.size), *twin;
 
         pending->node = node;
         pending->origin = *origin;
         pending->request = *request;
+        if (request->holder.size > 0)
+                memcpy(pending->holder, request->holder.data, request->holder.size);
+        pending->request.holder.data = pending->holder;
         pending->deadline = deadline;
         pending->arrived = replica->now;
         pending->asked_cluster_ms = replica_cluster_ms(replica);

@@ -46,6 +46,8 @@ static void put_change(struct bytes *out, const struct wire_request *request)
         lock_name_put(out, &request->name);
         if (request->type == WIRE_RELEASE)
                 bytes_put_u64(out, request->token);
+        if (request->type == WIRE_PREEMPT)
+                holder_view_put(out, request->holder);
 }
 
 static void put_check(struct bytes *out, const struct wire_request *request)
@@ -90,6 +92,7 @@ void wire_write_request(struct bytes *out, const struct wire_request *request)
                 put_change(out, request);
                 break;
         case WIRE_CHECK:
+        case WIRE_SHOW:
                 put_check(out, request);
                 break;
         case WIRE_LIST:
@@ -142,8 +145,11 @@ static bool get_request(struct bytes_reader *reader, uint8_t type, struct wire_r
                 lock_name_get(reader, false, &request->name);
                 if (type == WIRE_RELEASE)
                         request->token = bytes_get_u64(reader);
+                if (type == WIRE_PREEMPT)
+                        holder_view_get(reader, &request->holder);
                 return true;
         case WIRE_CHECK:
+        case WIRE_SHOW:
                 request->min_index = bytes_get_u64(reader);
                 request->consistent = wire_get_bool(reader);
                 lock_name_get(reader, false, &request->name);

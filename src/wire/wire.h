@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "base/holder.h"
 #include "base/id128.h"
 #include "base/name.h"
 
@@ -36,11 +37,12 @@ enum wire_type {
         WIRE_TRANSFER = 10,                  /* leadership, to the node of that name */
         WIRE_REMOVE = 11,                    /* the node of that name from the cluster */
         WIRE_BACKUP = 12,
+        WIRE_SHOW = 13,                      /* all that is known of one lock */
         /* node to client */
         WIRE_WELCOME = 65,
         WIRE_REFUSAL = 66,                   /* closes the conversation; reason for people */
         WIRE_RESULT = 67,                    /* to PREEMPT, RELEASE, CHECK, CANCEL, TRANSFER, REMOVE */
-        WIRE_ROWS = 68,                      /* to LIST */
+        WIRE_ROWS = 68,                      /* to LIST; to SHOW: one, or none when nobody owns it */
         WIRE_EVENTS = 69,                    /* to HISTORY */
         WIRE_STATE = 70,                     /* to STATUS */
         WIRE_ROSTER = 71,                    /* to MEMBERS */
@@ -80,14 +82,15 @@ struct wire_request {
         enum wire_type type;
         uint64_t tag;
         uint32_t deadline_ms;                /* from receipt; after it the answer is UNKNOWN; 0: the node's default */
-        uint64_t min_index;                  /* CHECK, LIST, BACKUP: the highest index this client has seen; the node waits to have applied it */
-        bool consistent;                     /* CHECK: with everything that anybody was told before; costs a round of the leader */
+        uint64_t min_index;                  /* CHECK, SHOW, LIST, BACKUP: the highest index this client has seen; the node waits to have applied it */
+        bool consistent;                     /* CHECK, SHOW: with everything that anybody was told before; costs a round of the leader */
         struct id128 handle;                 /* PREEMPT, RELEASE: request id, DESIGN section 5; CANCEL: that of the request it is about */
         uint64_t seq;
         struct client_id client;             /* PREEMPT, RELEASE, CANCEL: on whose behalf; size 0: the hello's */
         char node[LIMIT_NODE_NAME_BYTES + 1]; /* TRANSFER, REMOVE */
-        struct lock_name name;               /* PREEMPT, RELEASE, CANCEL, CHECK; LIST: prefix, HISTORY: lock, may be empty */
+        struct lock_name name;               /* PREEMPT, RELEASE, CANCEL, CHECK, SHOW; LIST: prefix, HISTORY: lock, may be empty */
         uint64_t token;                      /* RELEASE: of the hold that is given up, as its grant or a CHECK told it; never 0 */
+        struct holder_view holder;           /* PREEMPT; read: a part of the frame */
         struct lock_name after;              /* LIST; may be empty */
         uint64_t after_index;                /* HISTORY */
         uint16_t limit;                      /* LIST, HISTORY: 1 to LIMIT_PAGE_ROWS */
@@ -117,6 +120,8 @@ struct wire_row {
         uint64_t token;
         uint64_t held_ms;
         uint64_t since_wall_ms;
+        struct principal principal;          /* who took it for the owner */
+        struct holder_view holder;           /* read: a part of the frame */
 };
 
 struct wire_event {

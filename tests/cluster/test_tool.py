@@ -4,6 +4,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 
 from nodes import DLOCKCTL, Cluster, wait_until
@@ -120,11 +121,41 @@ def test_json_has_the_documented_keys():
         assert status["role"] == ("leader" if status["leader"] == "follower-2" else "follower"), status
         assert status["term"] > 0 and status["applied"] <= status["commit"]
         documented = keys_in_the_manual()
-        for command in (f"backup {cluster.directory}/backup", "check other", "preempt other", "release other", "list", "history", "status", "whoami",
+        for command in (f"backup {cluster.directory}/backup", "check other", "preempt other", "show other", "release other", "show nobody", "list", "history", "status", "whoami",
                         "bench --clients 1 --seconds 1", "forget-cluster"):
             command = command.split()
             for line in tool(cluster, "--json", *command)[1].splitlines():
                 assert sorted(json.loads(line)) == documented[command[0]], (command, line)
+
+
+def test_show_tells_who_holds_a_lock_at_every_node_and_after_a_restart():
+    with Cluster() as cluster:
+        status, out, _ = tool(cluster, "show", "backup")
+        assert status == 1 and out.startswith("backup: free (as of entry "), (status, out)
+        assert tool(cluster, "--client", "alice", "preempt", "--note", "nightly, J\u00f6rg", "backup")[0] == 0
+        for server in [node.address for node in cluster.nodes]:
+            status, out, error = tool(cluster, "--json", "show", "--consistent", "backup", server=server)
+            shown = json.loads(out)
+            expected = {"lock": "backup", "owner": "alice", "user": f"uid:{os.getuid()}", "host": socket.gethostname(), "pid": os.getpid(),
+                        "note": "nightly, J\u00f6rg"}
+            assert (status, error) == (0, "") and {key: shown[key] for key in expected} == expected, (server, shown, error)
+            listed = json.loads(tool(cluster, "--json", "list", server=server)[1])
+            assert {key: listed[key] for key in expected} == expected, (server, listed)
+        out = tool(cluster, "show", "backup")[1]
+        for line in ("  owner   alice\n", f"  host    {socket.gethostname()}\n", f"  process {os.getpid()}\n", "  note    nightly, J\u00f6rg\n"):
+            assert line in out, out
+        for node in cluster.nodes:
+            node.kill()
+        for node in cluster.nodes:
+            node.start()
+        cluster.wait_for_voters(3)
+        assert json.loads(tool(cluster, "--json", "show", "--consistent", "backup")[1])["note"] == "nightly, J\u00f6rg"
+        # What a terminal would obey is no note, and what was wrong is said before anybody is asked.
+        for note in ("line\nbreak", "\033[2J", "n" * 256):
+            status, out, error = tool(cluster, "preempt", "--note", note, "other")
+            assert (status, out) == (2, "") and "not a note" in error and error.count("\n") == 1, (note, status, error)
+        assert tool(cluster, "preempt", "--note", "n" * 255, "other")[0] == 0
+        assert len(json.loads(tool(cluster, "--json", "show", "other")[1])["note"]) == 255
 
 
 def test_the_client_id_is_made_once_per_user_and_kept():

@@ -8,7 +8,7 @@ import struct
 
 "localhost".encode("idna")  # loads what resolving needs, before a test becomes a user who may not read it
 
-HELLO, PREEMPT, RELEASE, CHECK, LIST, HISTORY, STATUS, CANCEL, MEMBERS, TRANSFER, REMOVE, BACKUP = range(1, 13)
+HELLO, PREEMPT, RELEASE, CHECK, LIST, HISTORY, STATUS, CANCEL, MEMBERS, TRANSFER, REMOVE, BACKUP, SHOW = range(1, 14)
 WELCOME, REFUSAL, RESULT, ROWS, EVENTS, STATE, ROSTER, PIECE = range(65, 73)
 YES, NO, UNKNOWN, REJECTED = range(1, 5)
 
@@ -83,7 +83,9 @@ def request_body(kind, deadline_ms, name, handle=b"", seq=0, client="", min_inde
     body = struct.pack("<I", deadline_ms)
     if kind in (PREEMPT, RELEASE, CANCEL):
         body += handle + struct.pack("<Q", seq) + text8(client) + text8(name)
-        return body + struct.pack("<Q", token) if kind == RELEASE else body
+        if kind == RELEASE:
+            return body + struct.pack("<Q", token)
+        return body + struct.pack("<H", 0) if kind == PREEMPT else body
     if kind == CHECK:
         return body + struct.pack("<Q", min_index) + bytes([consistent]) + text8(name)
     return body
@@ -194,6 +196,8 @@ class Connection:
         for _ in range(count):
             rows.append((reader.text(), reader.text(), reader.number("Q")))
             reader.take(16)
+            reader.text()
+            reader.take(reader.number("H"))
         reader.end()
         return rows, bool(more), index
 

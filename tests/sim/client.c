@@ -1,5 +1,6 @@
 /* client.c - clients as libdlock is one: a handle lives as long as its last request was accepted, a retry goes to any
  * node under the same request id, and whoever waited for the first is gone by then. */
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,6 +28,7 @@ void client_begin(struct sim *sim)
 static void set_request(struct sim *sim, struct sim_client *client, enum lock_change_kind kind, unsigned lock, unsigned as)
 {
         struct lock_request *request = &client->request;
+        struct bytes bytes = { 0 };
         char text[32];
 
         if (!client->accepted) {
@@ -50,6 +52,14 @@ static void set_request(struct sim *sim, struct sim_client *client, enum lock_ch
         (void)lock_name_set(&request->name, text, strlen(text));
         if (kind == LOCK_CHANGE_RELEASE)
                 request->token = MAX(client->tokens[lock], UINT64_C(1));
+        if (kind != LOCK_CHANGE_PREEMPT)
+                return;
+        /* A process that no other handle has. */
+        holder_put(&bytes, &(struct holder){ .host = "sim", .pid = (uint32_t)sim->handle_next });
+        assert(bytes.size <= sizeof(client->holder));
+        memcpy(client->holder, bytes.data, bytes.size);
+        request->holder = (struct holder_view){ .data = client->holder, .size = (uint16_t)bytes.size };
+        bytes_done(&bytes);
 }
 
 static void set_read(struct sim_client *client, unsigned lock)
@@ -235,6 +245,7 @@ static void begin_cancel(struct sim *sim, struct sim_client *client, enum replic
         client->refused = outcome;
         client->was = client->request.kind;
         client->request.kind = LOCK_CHANGE_CANCEL;
+        client->request.holder.size = 0;
         client->request.token = 0;
         client->acked_before = sim->acked;
         client->deadline = MAX(client->deadline, sim->now) + 5000 * MS;

@@ -70,6 +70,8 @@ uint64_t history_hash(const struct lock_table *table)
         while (lock_table_next(table, "", 0, lock.name, lock.name_size, &lock)) {
                 hash = mix_text(hash, lock.name, lock.name_size);
                 hash = mix_text(hash, lock.owner, strlen(lock.owner));
+                hash = mix_text(hash, lock.principal, strlen(lock.principal));
+                hash = mix_text(hash, (const char *)lock.holder.data, lock.holder.size);
                 hash = mix(mix(mix(hash, lock.token), lock.since_cluster_ms), lock.since_wall_ms);
         }
         while ((client = lock_table_next_client((struct lock_table *)table, (struct client_record *)client))) {

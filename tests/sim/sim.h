@@ -109,6 +109,7 @@ struct sim_client {
         bool busy;
         bool retire;                         /* asks nothing more */
         struct lock_request request;
+        uint8_t holder[16];                  /* what request.holder shows */
         bool is_read, consistent;
         uint64_t min_index, seen;            /* SEEN: the highest index it was told */
         uint64_t acked_before;               /* the highest index told to anybody before it asked */

@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "base/holder.h"
 #include "base/id128.h"
 #include "base/name.h"
 #include "base/parse.h"
@@ -83,6 +84,69 @@ START_TEST(bytes_grow_and_drop_from_the_front)
         ck_assert_uint_eq(bytes.data[0], (uint8_t)9999);
         bytes_done(&bytes);
         ck_assert_uint_eq(bytes.size, 0);
+}
+END_TEST
+
+/* --- who holds a lock --- */
+
+static struct holder_view put_holder(struct bytes *bytes, const struct holder *holder)
+{
+        bytes_clear(bytes);
+        holder_put(bytes, holder);
+        return (struct holder_view){ .data = bytes->data, .size = (uint16_t)bytes->size };
+}
+
+START_TEST(holder_is_read_as_written_and_not_in_part)
+{
+        struct holder holder = { .note = "nightly, J\xc3\xb6rg", .host = "web1", .unit = "backup.service", .pid = 4711 }, seen;
+        struct bytes bytes = { 0 }, whole = { 0 };
+        struct holder_view view = put_holder(&bytes, &holder), read;
+        struct bytes_reader reader;
+
+        ck_assert(holder_get(view, &seen));
+        ck_assert_mem_eq(&seen, &holder, sizeof(seen));
+        for (uint16_t size = 1; size < view.size; size++)
+                ck_assert(!holder_get((struct holder_view){ .data = view.data, .size = size }, &seen));
+        ck_assert(holder_get((struct holder_view){ .size = 0 }, &seen));
+        ck_assert_str_eq(seen.host, "");
+
+        holder_view_put(&whole, view);
+        reader = bytes_reader_of(whole.data, whole.size);
+        holder_view_get(&reader, &read);
+        ck_assert(bytes_reader_finished(&reader));
+        ck_assert_uint_eq(read.size, view.size);
+        ck_assert(read.data == whole.data + 2);
+        whole.data[2] = 2;                   /* a format that is not known */
+        reader = bytes_reader_of(whole.data, whole.size);
+        holder_view_get(&reader, &read);
+        ck_assert(reader.bad);
+        bytes_done(&bytes);
+        bytes_done(&whole);
+}
+END_TEST
+
+START_TEST(holder_has_limits_and_clean_texts)
+{
+        struct holder holder = { .pid = UINT32_MAX }, seen;
+        struct bytes bytes = { 0 };
+        struct holder_view view;
+
+        ck_assert_uint_eq(put_holder(&bytes, &(struct holder){ .pid = 0 }).size, 0);     /* nothing is known */
+        memset(holder.note, 'n', LIMIT_NOTE_BYTES);
+        memset(holder.host, 'h', LIMIT_HOST_BYTES);
+        memset(holder.unit, 'u', LIMIT_UNIT_BYTES);
+        view = put_holder(&bytes, &holder);
+        ck_assert_uint_eq(view.size, LIMIT_HOLDER_BYTES);
+        ck_assert(holder_get(view, &seen));
+        ck_assert_mem_eq(&seen, &holder, sizeof(seen));
+        bytes.data[5] = 27;                  /* within the note: what a terminal obeys */
+        ck_assert(!holder_get(view, &seen));
+        bytes.data[5] = 0;
+        ck_assert(!holder_get(view, &seen));
+        bytes.data[5] = 'n';
+        bytes.data[257] = LIMIT_HOST_BYTES + 1;
+        ck_assert(!holder_get(view, &seen));
+        bytes_done(&bytes);
 }
 END_TEST
 
@@ -194,6 +258,8 @@ static Suite *suite(void)
         tcase_add_test(c, reader_is_bad_for_good_once_it_ran_out);
         tcase_add_test(c, texts_and_blobs_longer_than_there_is_room_make_the_reader_bad);
         tcase_add_test(c, bytes_grow_and_drop_from_the_front);
+        tcase_add_test(c, holder_is_read_as_written_and_not_in_part);
+        tcase_add_test(c, holder_has_limits_and_clean_texts);
         tcase_add_test(c, names_are_clean_utf8_in_its_shortest_form);
         tcase_add_test(c, client_ids_are_printable_ascii_without_spaces);
         tcase_add_test(c, numbers_are_decimal_and_whole);

@@ -29,6 +29,108 @@ START_TEST(request_carries_all_that_the_node_needs)
 }
 END_TEST
 
+START_TEST(preempt_says_who_will_hold_the_lock_and_what_for)
+{
+        struct dlock_request request = { .operation = DLOCK_OP_PREEMPT, .lock = "a", .note = "nightly" };
+        struct wire_request seen;
+        struct holder holder;
+        char host[LIMIT_HOST_BYTES + 1];
+
+        ck_assert_int_eq(gethostname(host, sizeof(host)), 0);
+        greeted_handle();
+        ck_assert_int_gt(dlock_submit(dlock, &request), 0);
+        seen = node_wait_request(0);
+        ck_assert(holder_get(seen.holder, &holder));
+        ck_assert_str_eq(holder.note, "nightly");
+        ck_assert_str_eq(holder.host, host);
+        ck_assert_uint_eq(holder.pid, (uint32_t)getpid());
+        node_answer(0, &seen, WIRE_YES, 12);
+        (void)wait_answer();
+
+        /* On behalf of another process. */
+        request = (struct dlock_request){ .operation = DLOCK_OP_PREEMPT, .lock = "b", .pid = (uint32_t)getppid() };
+        ck_assert_int_gt(dlock_submit(dlock, &request), 0);
+        seen = node_wait_request(0);
+        ck_assert(holder_get(seen.holder, &holder));
+        ck_assert_str_eq(holder.note, "");
+        ck_assert_uint_eq(holder.pid, (uint32_t)getppid());
+        node_answer(0, &seen, WIRE_YES, 13);
+        (void)wait_answer();
+}
+END_TEST
+
+/* The rows of an answer to show; count: of what should be one or none. */
+static void show_rows(const struct wire_request *request, const char *lock, uint16_t count)
+{
+        struct wire_page page = { .tag = request->tag, .outcome = WIRE_YES, .index = 30, .leader_age_ms = 4, .count = count };
+        struct wire_row row = { .token = 12, .held_ms = 5, .since_wall_ms = 6 };
+        struct holder holder = { .note = "why", .host = "web1", .pid = 7 };
+        struct bytes out = { 0 }, bytes = { 0 };
+        size_t frame;
+
+        holder_put(&bytes, &holder);
+        row.holder = (struct holder_view){ .data = bytes.data, .size = (uint16_t)bytes.size };
+        ck_assert(lock_name_set(&row.lock, lock, strlen(lock)) && client_id_set(&row.owner, "alice", 5) && principal_set(&row.principal, "uid:9", 5));
+        frame = wire_write_page_begin(&out, WIRE_ROWS, &page);
+        for (unsigned i = 0; i < count; i++)
+                wire_write_row(&out, &row);
+        wire_write_page_end(&out, frame);
+        node_say(0, &out);
+        bytes_done(&bytes);
+}
+
+START_TEST(show_tells_who_holds_the_lock)
+{
+        struct dlock_request request = { .operation = DLOCK_OP_SHOW, .lock = "a", .consistent = 1 };
+        struct wire_request seen;
+        struct dlock_answer answer;
+
+        greeted_handle();
+        ck_assert_int_gt(dlock_submit(dlock, &request), 0);
+        seen = node_wait_request(0);
+        ck_assert_int_eq(seen.type, WIRE_SHOW);
+        ck_assert(seen.consistent);
+        show_rows(&seen, "a", 1);
+        answer = wait_answer();
+        ck_assert_int_eq(answer.outcome, DLOCK_YES);
+        ck_assert_str_eq(answer.owner, "alice");
+        ck_assert_uint_eq(answer.token, 12);
+        ck_assert_uint_eq(answer.index, 30);
+        ck_assert_uint_eq(answer.count, 1);
+        ck_assert_str_eq(answer.rows[0].user, "uid:9");
+        ck_assert_str_eq(answer.rows[0].host, "web1");
+        ck_assert_str_eq(answer.rows[0].unit, "");
+        ck_assert_str_eq(answer.rows[0].note, "why");
+        ck_assert_uint_eq(answer.rows[0].pid, 7);
+
+        (void)ask(DLOCK_OP_SHOW, "b");
+        seen = node_wait_request(0);
+        ck_assert(!seen.consistent);
+        show_rows(&seen, "b", 0);
+        answer = wait_answer();
+        ck_assert_int_eq(answer.outcome, DLOCK_NO);
+        ck_assert_ptr_null(answer.owner);
+        ck_assert_ptr_null(answer.rows);
+}
+END_TEST
+
+/* Of another lock, or of two: no answer. The connection is given up, and another one asks again. */
+START_TEST(show_of_something_else_is_no_answer)
+{
+        struct wire_request seen;
+
+        greeted_handle();
+        (void)ask(DLOCK_OP_SHOW, "a");
+        seen = node_wait_request(0);
+        show_rows(&seen, _i == 0 ? "b" : "a", _i == 0 ? 1 : 2);
+        node_hang_up(0);
+        node_greet(0);
+        seen = node_wait_request(0);
+        show_rows(&seen, "a", 1);
+        ck_assert_int_eq(wait_answer().outcome, DLOCK_YES);
+}
+END_TEST
+
 START_TEST(answer_tells_what_the_node_said)
 {
         struct wire_request request;
@@ -151,6 +253,12 @@ START_TEST(bad_requests_are_told_and_not_sent)
         request.lock = "a\nb";
         ck_assert_int_eq(dlock_submit(dlock, &request), -EINVAL);
         request.lock = "\xc3\x28";
+        ck_assert_int_eq(dlock_submit(dlock, &request), -EINVAL);
+        request = (struct dlock_request){ .operation = DLOCK_OP_PREEMPT, .lock = "a", .note = "line\nbreak" };
+        ck_assert_int_eq(dlock_submit(dlock, &request), -EINVAL);
+        ck_assert_ptr_nonnull(strstr(dlock_get_error(dlock), "not a note"));
+        name[DLOCK_NAME_MAX] = 'n';
+        request.note = name;
         ck_assert_int_eq(dlock_submit(dlock, &request), -EINVAL);
         request = (struct dlock_request){ .operation = DLOCK_OP_LIST, .limit = DLOCK_PAGE_MAX + 1 };
         ck_assert_int_eq(dlock_submit(dlock, &request), -EINVAL);
@@ -399,6 +507,9 @@ static Suite *suite(void)
         tcase_set_timeout(c, 30);
         suite_add_tcase(s, c);
         tcase_add_test(c, request_carries_all_that_the_node_needs);
+        tcase_add_test(c, preempt_says_who_will_hold_the_lock_and_what_for);
+        tcase_add_test(c, show_tells_who_holds_the_lock);
+        tcase_add_loop_test(c, show_of_something_else_is_no_answer, 0, 2);
         tcase_add_test(c, answer_tells_what_the_node_said);
         tcase_add_test(c, backup_comes_piece_by_piece);
         tcase_add_loop_test(c, another_piece_than_the_one_asked_for_is_no_answer, 0, 2);

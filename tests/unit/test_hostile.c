@@ -25,7 +25,7 @@ static void say_rows(const struct wire_request *request, const struct wire_page 
         struct bytes out = { 0 };
         size_t frame;
 
-        ck_assert(client_id_set(&row.owner, "owner", 5));
+        ck_assert(client_id_set(&row.owner, "owner", 5) && principal_set(&row.principal, "uid:1", 5));
         head.tag = request->tag;
         frame = wire_write_page_begin(&out, WIRE_ROWS, &head);
         for (unsigned i = 0; i < rows; i++) {
@@ -285,6 +285,7 @@ START_TEST(damaged_answers_do_no_harm)
                 (void)ask(DLOCK_OP_CHECK, "x");
                 (void)lock_name_set(&row.lock, "name", 4);
                 (void)client_id_set(&row.owner, "owner", 5);
+                (void)principal_set(&row.principal, "uid:1", 5);
                 for (int j = 0; j < 20; j++) {
                         ck_assert_int_eq(dlock_process(dlock), 0);
                         while (dlock_next(dlock, &answer) == 1)

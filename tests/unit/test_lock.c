@@ -54,6 +54,17 @@ static uint64_t token_of(const char *lock)
         return last ? last : 1;
 }
 
+static struct holder_view holder_of(const char *note)
+{
+        static struct bytes bytes;
+        struct holder holder = { .host = "h", .pid = 1 };
+
+        (void)snprintf(holder.note, sizeof(holder.note), "%s", note);
+        bytes_clear(&bytes);
+        holder_put(&bytes, &holder);
+        return (struct holder_view){ .data = bytes.data, .size = (uint16_t)bytes.size };
+}
+
 /* handle: one byte that tells it from others. A release is of the hold there is. */
 static struct lock_request request_of(enum lock_change_kind kind, uint8_t handle, uint64_t seq, const char *client, const char *principal,
                                       const char *lock)
@@ -65,6 +76,8 @@ static struct lock_request request_of(enum lock_change_kind kind, uint8_t handle
                 request.name = name_of(lock);
         if (kind == LOCK_CHANGE_RELEASE)
                 request.token = token_of(lock);
+        if (kind == LOCK_CHANGE_PREEMPT)
+                request.holder = holder_of(client);
         return request;
 }
 
@@ -308,6 +321,30 @@ static void load_image(struct lock_table *other, const struct lock_image *image)
         ck_assert(lock_table_load(other, image->kind, image->key, image->label, image->number, image->body.data, image->body.size));
 }
 
+/* Of alice, as request_of has her. */
+static void expect_holder(const struct lock_view *view)
+{
+        struct holder holder;
+
+        ck_assert_str_eq(view->principal, "uid:1");
+        ck_assert(holder_get(view->holder, &holder));
+        ck_assert_str_eq(holder.note, "alice");
+        ck_assert_str_eq(holder.host, "h");
+        ck_assert_str_eq(holder.unit, "");
+        ck_assert_uint_eq(holder.pid, 1);
+}
+
+START_TEST(table_tells_who_holds_a_lock)
+{
+        struct lock_view view;
+        const struct lock_name a = name_of("a");
+
+        (void)ask(LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+        ck_assert(lock_table_find(table, &a, &view));
+        expect_holder(&view);
+}
+END_TEST
+
 START_TEST(images_of_all_that_is_dirty_make_an_equal_table)
 {
         struct lock_table *other = lock_table_new(), *mine;
@@ -326,6 +363,7 @@ START_TEST(images_of_all_that_is_dirty_make_an_equal_table)
         ck_assert_uint_eq(lock_table_client_count(other), lock_table_client_count(table));
         ck_assert_uint_eq(lock_table_result_count(other), lock_table_result_count(table));
         ck_assert(lock_table_find(other, &a, &view) && !lock_table_find(other, &b, &view));
+        expect_holder(&view);
 
         /* It goes on as the first would: a retry, and the next grant. */
         mine = table;
@@ -437,6 +475,7 @@ static Suite *suite(void)
         tcase_add_test(c, id_of_one_local_user_is_refused_to_another_but_not_to_root);
         tcase_add_test(c, assigned_id_belongs_to_who_asked_for_it);
         tcase_add_test(c, names_come_in_bytewise_order_by_prefix_and_after);
+        tcase_add_test(c, table_tells_who_holds_a_lock);
         tcase_add_test(c, images_of_all_that_is_dirty_make_an_equal_table);
         tcase_add_test(c, deletion_of_what_the_disk_has_is_an_image_of_its_own);
         tcase_add_test(c, image_that_was_tampered_with_is_refused);

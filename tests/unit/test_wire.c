@@ -277,10 +277,31 @@ START_TEST(hello_of_a_newer_client_may_be_longer)
 }
 END_TEST
 
+static struct holder_view holder_of(const char *note)
+{
+        static struct bytes bytes;
+        struct holder holder = { .host = "web1", .unit = "cron.service", .pid = 77 };
+
+        (void)snprintf(holder.note, sizeof(holder.note), "%s", note);
+        bytes_clear(&bytes);
+        holder_put(&bytes, &holder);
+        return (struct holder_view){ .data = bytes.data, .size = (uint16_t)bytes.size };
+}
+
+static void expect_note(struct holder_view view, const char *note)
+{
+        struct holder holder;
+
+        ck_assert(holder_get(view, &holder));
+        ck_assert_str_eq(holder.note, note);
+        ck_assert_str_eq(holder.unit, *note ? "cron.service" : "");
+}
+
 static struct wire_request change_of(enum wire_type type)
 {
         return (struct wire_request){ .type = type, .tag = 7, .deadline_ms = 1000, .handle = id128_random(), .seq = 3,
-                                      .client = client_of("c"), .name = name_of("db/backup"), .token = type == WIRE_RELEASE ? 12 : 0 };
+                                      .client = client_of("c"), .name = name_of("db/backup"), .token = type == WIRE_RELEASE ? 12 : 0,
+                                      .holder = type == WIRE_PREEMPT ? holder_of("nightly") : (struct holder_view){ .size = 0 } };
 }
 
 static struct wire_request read_back(void)
@@ -306,6 +327,7 @@ START_TEST(changes_are_read_as_written)
         ck_assert_str_eq(seen.client.text, "c");
         ck_assert_str_eq(seen.name.text, "db/backup");
         ck_assert_uint_eq(seen.token, request.type == WIRE_RELEASE ? 12 : 0);
+        expect_note(seen.holder, request.type == WIRE_PREEMPT ? "nightly" : "");
         ck_assert_uint_eq(seen.limit, 0);
         expect_exact(reads_request);
         expect_refused_with(reads_request, 3, 0x80);              /* patience of 24 days */
@@ -321,15 +343,17 @@ END_TEST
 
 START_TEST(check_is_read_as_written)
 {
-        struct wire_request request = { .type = WIRE_CHECK, .tag = 1, .min_index = UINT64_MAX, .consistent = true, .name = name_of("ä") }, seen;
+        struct wire_request request = { .type = _i == 0 ? WIRE_CHECK : WIRE_SHOW, .tag = 1, .min_index = UINT64_MAX, .consistent = true, .name = name_of("ä") };
+        struct wire_request seen;
 
         wire_write_request(&out, &request);
         seen = read_back();
+        ck_assert_int_eq(seen.type, request.type);
         ck_assert_uint_eq(seen.min_index, UINT64_MAX);
         ck_assert(seen.consistent);
         ck_assert_str_eq(seen.name.text, "ä");
         expect_exact(reads_request);
-        expect_types(reads_request, (const uint8_t[]){ WIRE_CHECK }, 1);
+        expect_types(reads_request, (const uint8_t[]){ WIRE_CHECK, WIRE_SHOW }, 2);
         expect_refused_with(reads_request, 12, 2);                /* neither consistent nor not */
 }
 END_TEST
@@ -523,9 +547,10 @@ END_TEST
 static void write_rows(unsigned count)
 {
         struct wire_page page = { .tag = 5, .outcome = WIRE_YES, .index = 40, .leader_age_ms = 3, .more = true, .count = (uint16_t)count };
-        struct wire_row row = { .owner = client_of("owner"), .held_ms = 6, .since_wall_ms = 1700000000000 };
+        struct wire_row row = { .owner = client_of("owner"), .held_ms = 6, .since_wall_ms = 1700000000000, .holder = holder_of("why") };
         size_t frame = wire_write_page_begin(&out, WIRE_ROWS, &page);
 
+        ck_assert(principal_set(&row.principal, "uid:7", 5));
         for (unsigned i = 0; i < count; i++) {
                 char text[32];
 
@@ -559,6 +584,8 @@ START_TEST(rows_are_read_as_written)
                 ck_assert_uint_eq(row.held_ms, 6);
                 ck_assert_uint_eq(row.since_wall_ms, 1700000000000);
                 ck_assert_str_eq(row.owner.text, "owner");
+                ck_assert_str_eq(row.principal.text, "uid:7");
+                expect_note(row.holder, "why");
         }
         ck_assert(bytes_reader_finished(&rows));
         ck_assert(!wire_read_row(&rows, &row));
@@ -654,12 +681,20 @@ START_TEST(largest_pages_fit_their_limit)
         struct wire_page page = { .outcome = WIRE_YES, .count = LIMIT_PAGE_ROWS };
         struct wire_event event = { .kind = "configuration12" };
         struct wire_row row = { 0 };
+        struct holder holder = { .pid = 1 };
+        struct bytes bytes = { 0 };
         char text[LIMIT_LOCK_NAME_BYTES];
         size_t frame;
 
         memset(text, 'n', sizeof(text));
         ck_assert(lock_name_set(&row.lock, text, LIMIT_LOCK_NAME_BYTES));
         ck_assert(client_id_set(&row.owner, text, LIMIT_CLIENT_ID_BYTES));
+        ck_assert(principal_set(&row.principal, text, LIMIT_PRINCIPAL_BYTES));
+        memset(holder.note, 'n', LIMIT_NOTE_BYTES);
+        memset(holder.host, 'h', LIMIT_HOST_BYTES);
+        memset(holder.unit, 'u', LIMIT_UNIT_BYTES);
+        holder_put(&bytes, &holder);
+        row.holder = (struct holder_view){ .data = bytes.data, .size = (uint16_t)bytes.size };
         event.lock = row.lock;
         event.client = row.owner;
         frame = wire_write_page_begin(&out, WIRE_ROWS, &page);
@@ -673,6 +708,7 @@ START_TEST(largest_pages_fit_their_limit)
                 wire_write_event(&out, &event);
         wire_write_page_end(&out, frame);
         ck_assert(reads_page(&(struct wire_frame){ .type = WIRE_EVENTS, .body = out.data + 13, .body_size = out.size - 13 }));
+        bytes_done(&bytes);
 }
 END_TEST
 
@@ -822,7 +858,7 @@ static Suite *suite(void)
         tcase_add_test(c, hello_may_ask_for_an_id);
         tcase_add_test(c, hello_of_a_newer_client_may_be_longer);
         tcase_add_loop_test(c, changes_are_read_as_written, 0, 3);
-        tcase_add_test(c, check_is_read_as_written);
+        tcase_add_loop_test(c, check_is_read_as_written, 0, 2);
         tcase_add_test(c, list_is_read_as_written);
         tcase_add_test(c, history_is_read_as_written);
         tcase_add_loop_test(c, wishes_of_an_operator_are_read_as_written, 0, 2);
