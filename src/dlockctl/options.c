@@ -45,7 +45,7 @@ static const char options_help[] =
         "  -V, --version\n";
 
 static const char exit_help[] =
-        "Exit status: 0 yes; 1 no - held by another, not the owner, for check: free; 2 wrong usage, or refused;\n"
+        "Exit status: 0 yes; 1 no - held by another, not the owner, for check and show: free; 2 wrong usage, or refused;\n"
         "3 outcome unknown: it may have happened or not; 4 no server could be reached, nothing has happened.\n";
 
 static void print_help(const struct command *commands)
