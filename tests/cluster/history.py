@@ -94,6 +94,8 @@ def row_of(columns):
     in_body = (reader.text(), reader.text(), reader.text())
     if kind == RELEASE:
         assert reader.number("Q") == token, f"row {index}: the token differs from the body's"
+    if kind == PREEMPT:
+        reader.take(reader.number("H"))      # who holds it, for people
     reader.end()
     assert (in_body[0], in_body[2]) == (client, lock), f"row {index}: client or lock differ from the body's"
     return Row(index, term, kind, lock, client, token or 0, cluster_ms, handle, seq, body)
