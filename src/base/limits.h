@@ -25,7 +25,7 @@
 /* Text of an error on the wire: one line for a terminal. */
 #define LIMIT_REASON_BYTES 200
 
-/* The table: about 1 GiB of memory when full of long names. */
+/* The table: records of some 400 bytes with the longest names, 1 KiB with the longest notes, and the allocator's share. */
 #define LIMIT_LOCKS 4000000
 /* Clients that own nothing are forgotten, longest unused first, above this. */
 #define LIMIT_CLIENTS_IDLE 100000
@@ -90,7 +90,7 @@
 #define LIMIT_SESSIONS 20000
 /* Requests in flight from one connection before the node stops reading from it. */
 #define LIMIT_SESSION_REQUESTS 1024
-/* Requests in flight from all of them: 64 MiB. Beyond it every connection has one. */
+/* Requests in flight from all of them: some 100 MiB with long notes. Beyond it every connection has one. */
 #define LIMIT_REQUESTS_WAITING 65536
 /* Pages of locks written in one turn of the loop: some 3 ms. */
 #define LIMIT_PAGES_PER_TURN_BYTES (256 * 1024)

@@ -280,6 +280,7 @@ static bool take_shown(struct dlock *dlock, struct request *request, const struc
         struct wire_page page;
         struct bytes_reader reader;
 
+        request->answer.rows = NULL;         /* of a frame before, which was none */
         if (!wire_read_page(frame, &page, &reader) || page.count > 1 || page.more)
                 return false;
         if (ask_another(dlock, request, page.outcome, page.reason))

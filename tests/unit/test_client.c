@@ -118,6 +118,7 @@ END_TEST
 START_TEST(show_of_something_else_is_no_answer)
 {
         struct wire_request seen;
+        struct dlock_answer answer;
 
         greeted_handle();
         (void)ask(DLOCK_OP_SHOW, "a");
@@ -126,8 +127,10 @@ START_TEST(show_of_something_else_is_no_answer)
         node_hang_up(0);
         node_greet(0);
         seen = node_wait_request(0);
-        show_rows(&seen, "a", 1);
-        ck_assert_int_eq(wait_answer().outcome, DLOCK_YES);
+        show_rows(&seen, "a", 0);
+        answer = wait_answer();
+        ck_assert_int_eq(answer.outcome, DLOCK_NO);
+        ck_assert_ptr_null(answer.rows);     /* nothing is left of what was no answer */
 }
 END_TEST
 
