@@ -42,14 +42,16 @@ extern "C" {
 #define DLOCK_CLIENT_MAX 64       /* bytes of a client id */
 #define DLOCK_NOTE_MAX 255        /* bytes of a note */
 #define DLOCK_PAGE_MAX 1000       /* rows of one page */
+#define DLOCK_TTL_MIN 1000        /* milliseconds that a session or a lease lives without being renewed: at least, */
+#define DLOCK_TTL_MAX 86400000    /* and at most */
 #define DLOCK_TIMEOUT_DEFAULT 10000
 
 struct dlock;                     /* a handle */
 
 /* What the service said. */
 enum dlock_outcome {
-        DLOCK_YES = 1,            /* granted; released; done; check, show: somebody owns it */
-        DLOCK_NO = 2,             /* held by another or by yourself; not the owner; check, show: free */
+        DLOCK_YES = 1,            /* granted; released; opened; renewed; done; check, show: somebody owns it */
+        DLOCK_NO = 2,             /* held by another or by yourself; not the owner; check, show: free; renew, close: that session has ended */
         DLOCK_UNKNOWN = 3,        /* no answer in time, or from a node that cannot know: it may have happened or not */
         DLOCK_UNREACHABLE = 4,    /* no server could be reached, or none of this client's cluster: it has not happened */
         DLOCK_REJECTED = 5,       /* refused before it was decided: see reason; it has not happened */
@@ -67,6 +69,9 @@ enum dlock_operation {
         DLOCK_OP_TRANSFER = 9,
         DLOCK_OP_REMOVE = 10,
         DLOCK_OP_SHOW = 11,
+        DLOCK_OP_OPEN = 12,       /* a session */
+        DLOCK_OP_CLOSE = 13,      /* a session, and with it everything that is held in it */
+        DLOCK_OP_RENEW = 14,      /* a session or a lease */
 };
 
 /* A lock that is held, as list and show tell it. Host, unit, process and note are what the holder said; the user is what the node saw. */
@@ -76,6 +81,9 @@ struct dlock_row {
         uint64_t token;
         uint64_t held_ms;         /* since it was granted, in cluster time */
         uint64_t since_wall_ms;   /* wall clock of the leader that granted it, Unix epoch; for display */
+        uint64_t session;         /* in which it is held; a lease: its token; 0: it is held until it is released */
+        uint32_t ttl_ms;          /* of that session or lease; 0: none */
+        int64_t expires_ms;       /* when it is not renewed it may end after so long; -1: never, or asked of a node that does not lead */
         const char *user;         /* who took it: "uid:1000" on a node's own host, "tcp" */
         const char *host;         /* where it was taken; "": not known */
         const char *unit;         /* of systemd, in which it was taken; "": not known */
@@ -87,7 +95,7 @@ struct dlock_row {
 struct dlock_event {
         uint64_t index;
         uint64_t term;
-        const char *kind;         /* "preempt", "release", "client", "configuration", "address", "noop" */
+        const char *kind;         /* "preempt", "release", "client", "open", "close", "expire", "configuration", "address", "noop" */
         const char *lock;         /* "" where the kind has none */
         const char *client;       /* "" where the kind has none */
         uint64_t token;           /* 0 where the kind has none */
@@ -133,9 +141,12 @@ struct dlock_answer {
         uint64_t id;              /* as dlock_submit returned it */
         enum dlock_operation operation;
         enum dlock_outcome outcome;
-        const char *lock;         /* as asked; "" for list, history of all, status, members, transfer, remove */
+        const char *lock;         /* as asked; "" for list, history of all, status, members, transfer, remove, open, close, renew */
         const char *owner;        /* who owns the lock as far as the answer tells; NULL: nobody, or not told */
         uint64_t token;           /* fencing token of that ownership; 0: none */
+        uint64_t session;         /* yes to open, renew, and to preempt with a ttl: the session's id; that of a lease is its token */
+        uint64_t deadline_ms;     /* with session: CLOCK_BOOTTIME until which it certainly lives, counted from before it was asked for. A
+                                   * yes that comes later than that is DLOCK_UNKNOWN */
         uint64_t index;           /* log index the answer rests on */
         int64_t leader_age_ms;    /* check, show, list: how long ago the node heard from its leader; -1: never */
         const char *reason;       /* one line for people when the outcome is not yes or no; else "" */
@@ -161,14 +172,17 @@ struct dlock_request {
         const char *after;        /* list: names after this one; NULL: from the start */
         uint64_t after_index;     /* history: entries after this index */
         uint64_t token;           /* release: of the hold to give up, as its grant told it; 0: whichever the client has, which a consistent check finds out first */
+        uint64_t session;         /* preempt: the lock is held as long as this session lives; 0: in no session. close, renew: which */
+        uint32_t ttl_ms;          /* open: time to live, DLOCK_TTL_MIN to DLOCK_TTL_MAX. preempt: the lock is a lease of so long, alone in
+                                   * a session of its own, which ends with it; 0: no lease. renew: as it was opened with; 0: not known, nor is the deadline */
         uint32_t limit;           /* list, history: rows, 1 to DLOCK_PAGE_MAX; 0: DLOCK_PAGE_MAX */
         uint32_t timeout_ms;      /* patience for this request; 0: the handle's */
         uint64_t backup;          /* backup: which; 0: make one */
         uint64_t offset;          /* backup: where the piece begins; 0 with a backup that is to be made */
         int consistent;           /* check, show: with everything that anybody was told before it was asked */
         const char *node;         /* transfer, remove: the node's name */
-        const char *note;         /* preempt: for people, up to DLOCK_NOTE_MAX bytes of UTF-8 without control characters; NULL: none */
-        uint32_t pid;             /* preempt: of the process that will hold the lock, which show tells with its unit; 0: this one */
+        const char *note;         /* preempt, open: for people, up to DLOCK_NOTE_MAX bytes of UTF-8 without control characters; NULL: none */
+        uint32_t pid;             /* preempt, open: of the process that will hold the lock, which show tells with its unit; 0: this one */
 };
 
 /* Makes a handle; contacts nobody yet. servers: "ADDR[,ADDR...]", tried in turn,
@@ -193,8 +207,8 @@ int dlock_set_client(struct dlock *dlock, const char *client);
 const char *dlock_get_client(const struct dlock *dlock);
 
 /* Patience of each request from submit to answer; default DLOCK_TIMEOUT_DEFAULT, at most 1 hour.
- * A preempt or release is sent again, under the same request id, for at most one minute. When one that was sent more than
- * once is refused, the nodes are asked that no copy of it happens any more, before the refusal is told: else it is unknown. */
+ * What changes something is sent again, under the same request id, for at most one minute. When a preempt or release that was sent
+ * more than once is refused, the nodes are asked that no copy of it happens any more, before the refusal is told: else it is unknown. */
 int dlock_set_timeout(struct dlock *dlock, uint32_t timeout_ms);
 
 /* Why the last call that returned a negative value did so, as one line for people; "" when none did. */
@@ -234,6 +248,48 @@ int dlock_remove(struct dlock *dlock, const char *node, struct dlock_answer *ret
  * drops it a minute after the last piece, and with the connection: then, or when another server answers, the rest is
  * rejected, and another one is to be made. Making one may take longer than the default timeout. */
 int dlock_backup(struct dlock *dlock, uint64_t backup, uint64_t offset, struct dlock_answer *ret_answer);
+
+/* --- sessions and leases: what is held by who is alive ---
+ *
+ * A session lives as long as it is renewed: at least its time to live from when the last renewal was answered with yes, whatever
+ * connection, node or leader that went through; then the cluster ends it, and everything that is held in it is free. A lease is a
+ * lock in a session of its own. Nobody is ended by the servers' own trouble: a leader that is new, or stood still, begins every
+ * time to live anew. deadline_ms of an answer is the other side of it: until then the session certainly lives. It is counted from
+ * before the request was sent, on CLOCK_BOOTTIME, which runs while a host is suspended, and is 1 % shorter than the time to live,
+ * which is how far the clocks of client and leader may differ in speed.
+ *
+ * What a holder does must be over at the deadline, so it must begin to stop before it: a struct dlock_hold watches over that. */
+
+/* A session or lease that is renewed, and watched. It belongs to its handle, and works in dlock_process. */
+struct dlock_hold;
+
+enum dlock_hold_state {
+        DLOCK_HELD = 1,           /* go on */
+        DLOCK_AT_RISK = 2,        /* renewals do not get through: what can wait should not be begun. It may be DLOCK_HELD again */
+        DLOCK_LOST = 3,           /* stop now: after stop_ms from here another may hold it; or it has ended already. For good */
+};
+
+/* Told of every change of state, from inside dlock_process. It may call everything but dlock_process, dlock_next, dlock_free, the
+ * blocking calls and dlock_hold_free. */
+typedef void (*dlock_hold_handler)(struct dlock_hold *hold, enum dlock_hold_state state, void *userdata);
+
+/* Renews and watches from now on what answer says was opened or granted: a yes to an open, or to a preempt with a ttl. ttl_ms: as it was
+ * asked for. stop_ms: how long the holder needs to stop; DLOCK_LOST comes so long before the deadline. -EINVAL: not such an answer, or less
+ * than two renewals would fit in before that: ttl_ms * 0.99 - stop_ms > ttl_ms * 2 / 3 would be right. Renewals go out after a third of
+ * the time to live, with some jitter, and when one is not answered again after a tenth. DLOCK_AT_RISK comes at deadline - 2 * stop_ms,
+ * or after two renewals that were not answered in time, whichever is earlier. handler may be NULL. */
+int dlock_hold_new(struct dlock_hold **ret_hold, struct dlock *dlock, const struct dlock_answer *answer, uint32_t ttl_ms, uint32_t stop_ms,
+                   dlock_hold_handler handler, void *userdata);
+/* Renews no more. It neither releases nor closes: that is dlock_release_token, or dlock_ask with DLOCK_OP_CLOSE. Before dlock_free of its
+ * handle. Accepts NULL; returns NULL. */
+struct dlock_hold *dlock_hold_free(struct dlock_hold *hold);
+/* As of now, whether or not dlock_process was called in time. */
+enum dlock_hold_state dlock_hold_get_state(const struct dlock_hold *hold);
+uint64_t dlock_hold_get_session(const struct dlock_hold *hold);
+/* CLOCK_BOOTTIME in milliseconds: until when it certainly lives, as far as is known now; every renewal moves it. */
+uint64_t dlock_hold_get_deadline(const struct dlock_hold *hold);
+/* Why it is at risk or lost, as one line for people; "" while it is held. Valid until the next dlock_process. */
+const char *dlock_hold_get_reason(const struct dlock_hold *hold);
 
 /* --- the other half of a fencing token --- */
 

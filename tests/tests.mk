@@ -16,6 +16,8 @@ ROOMS_release := libdlock config wire base
 ROOMS_operator := libdlock config wire base
 ROOMS_identity := libdlock config wire base
 ROOMS_hostile := libdlock config wire base
+ROOMS_session := libdlock config wire base
+ROOMS_hold := libdlock config wire base
 ROOMS_peer := peer raft base
 LIBS_store := $(SQLITE_LIBS) -lpthread
 KIT_raft := raft_kit
@@ -31,6 +33,8 @@ LIBS_release := $(SYSTEMD_LIBS) $(INIH_LIBS)
 LIBS_operator := $(SYSTEMD_LIBS) $(INIH_LIBS)
 LIBS_identity := $(SYSTEMD_LIBS) $(INIH_LIBS)
 LIBS_hostile := $(SYSTEMD_LIBS) $(INIH_LIBS)
+LIBS_session := $(SYSTEMD_LIBS) $(INIH_LIBS)
+LIBS_hold := $(SYSTEMD_LIBS) $(INIH_LIBS)
 
 UNIT_TESTS := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*.c))
 UNIT_PROGRAMS := $(patsubst %,$(BUILD)/tests/unit_%,$(UNIT_TESTS))

@@ -18,6 +18,10 @@
 #define LIMIT_UNIT_BYTES 255
 /* Note, host, unit and pid as bytes: the texts with their sizes, four bytes, and one for the format. */
 #define LIMIT_HOLDER_BYTES 582
+/* How long a session or a lease lives without a sign of life: shorter than a change of leaders would be lost in every one,
+ * longer is a lock that is held until it is released. */
+#define LIMIT_TTL_MIN_MS 1000
+#define LIMIT_TTL_MS 86400000
 /* Node names appear in every status line. */
 #define LIMIT_NODE_NAME_BYTES 64
 /* "[ipv6%scope]:port", or a host name of DNS length and a port, or a socket path. */
@@ -27,6 +31,8 @@
 
 /* The table: records of some 400 bytes with the longest names, 1 KiB with the longest notes, and the allocator's share. */
 #define LIMIT_LOCKS 4000000
+/* Sessions, leases included: some 400 bytes each, and two timers on the leader. */
+#define LIMIT_LOCK_SESSIONS 1000000
 /* Clients that own nothing are forgotten, longest unused first, above this. */
 #define LIMIT_CLIENTS_IDLE 100000
 /* Results kept for retries; 6,600 one-shot clients per second for ten minutes. */

@@ -49,6 +49,11 @@
         X(CANCEL_LOST, "a cancelled request is not remembered")                                           \
         X(RELEASE_ANY, "a release takes whatever hold its client has by now")                             \
         X(OLD_FORWARD, "a request that was forwarded to an earlier leadership is decided")                \
+        X(RENEW_UNPROVED, "a renewal is answered without a proof of leadership")                         \
+        X(EXPIRE_UNPROVED, "a session is ended without a proof of leadership")                            \
+        X(NO_REARM, "a new leader does not give sessions their whole time again")                         \
+        X(STALL_EXPIRES, "a leader that stood still ends sessions before it reads what was renewed")      \
+        X(ENDED_LIVES, "a lock is granted in a session that is about to end")                             \
         X(LEVEL_EARLY, "the level rises when one member knows it")                                        \
         X(READ_BACK, "a read goes back behind what its client has seen")                                  \
         X(REPLY_MIXED, "answers to an earlier life of a node are taken for those of this one")            \

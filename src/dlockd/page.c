@@ -49,6 +49,9 @@ static void write_row(const struct daemon *daemon, struct bytes *out, const stru
         row->token = view->token;
         row->held_ms = now > view->since_cluster_ms ? now - view->since_cluster_ms : 0;
         row->since_wall_ms = view->since_wall_ms;
+        row->session = view->session;
+        row->ttl_ms = view->ttl_ms;
+        row->expires_ms = view->session != 0 ? replica_session_left_ms(daemon->replica, view->session) : -1;
         wire_write_row(out, row);
 }
 

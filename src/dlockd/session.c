@@ -291,16 +291,37 @@ static uint64_t deadline_of(const struct session *session, uint32_t deadline_ms)
         return session->table->now + MIN(deadline_ms ? deadline_ms : (uint32_t)DEADLINE_DEFAULT_MS, (uint32_t)LIMIT_DEADLINE_MS);
 }
 
+static enum lock_change_kind kind_of(enum wire_type type)
+{
+        switch ((int)type) {
+        case WIRE_PREEMPT:
+                return LOCK_CHANGE_PREEMPT;
+        case WIRE_RELEASE:
+                return LOCK_CHANGE_RELEASE;
+        case WIRE_CANCEL:
+                return LOCK_CHANGE_CANCEL;
+        case WIRE_OPEN:
+                return LOCK_CHANGE_OPEN;
+        case WIRE_CLOSE:
+                return LOCK_CHANGE_CLOSE;
+        case WIRE_RENEW:
+                return LOCK_RENEW;
+        }
+        abort();
+}
+
 static void ask_change(struct session *session, const struct wire_request *request)
 {
         struct lock_request change = {
-                .kind = request->type == WIRE_PREEMPT ? LOCK_CHANGE_PREEMPT : request->type == WIRE_RELEASE ? LOCK_CHANGE_RELEASE : LOCK_CHANGE_CANCEL,
+                .kind = kind_of(request->type),
                 .handle = request->handle,
                 .seq = request->seq,
                 .client = request->client.size ? request->client : session->client,
                 .principal = session->principal,
                 .name = request->name,
                 .token = request->token,
+                .session = request->session,
+                .ttl_ms = request->ttl_ms,
                 .holder = request->holder,
         };
         struct replica_origin origin;
@@ -309,7 +330,7 @@ static void ask_change(struct session *session, const struct wire_request *reque
                 reply_outcome(session, request->tag, WIRE_REJECTED, "no client id: send one in the hello, or ask for one there");
                 return;
         }
-        if (change.seq == 0 || id128_is_null(change.handle)) {
+        if (request->type != WIRE_RENEW && (change.seq == 0 || id128_is_null(change.handle))) {
                 reply_outcome(session, request->tag, WIRE_REJECTED, "no request id: a handle and a sequence number from 1 on are needed");
                 return;
         }
@@ -409,6 +430,11 @@ static bool on_request(struct session *session, const struct wire_frame *frame)
         case WIRE_PREEMPT:
         case WIRE_RELEASE:
         case WIRE_CANCEL:
+                ask_change(session, &request);
+                return true;
+        case WIRE_OPEN:
+        case WIRE_CLOSE:
+        case WIRE_RENEW:
                 ask_change(session, &request);
                 return true;
         case WIRE_TRANSFER:
@@ -627,13 +653,17 @@ static void answer_change(struct session *session, const struct waiting *waiting
         case REPLICA_NOT_OWNER:
                 result.outcome = WIRE_NO;
                 break;
+        case REPLICA_NO_SESSION:
+                result.outcome = waiting->type == WIRE_PREEMPT ? WIRE_REJECTED : WIRE_NO;
+                reason = "this client has no such session, or it has ended";
+                break;
         case REPLICA_FOREIGN_CLIENT:
                 result.outcome = WIRE_REJECTED;
                 reason = "this client id belongs to another user of its host; an id of one's own would be right";
                 break;
         case REPLICA_FULL:
                 result.outcome = WIRE_REJECTED;
-                reason = "the cluster holds as many locks or recent requests as it may";
+                reason = "the cluster holds as many locks, sessions or recent requests as it may";
                 break;
         case REPLICA_UNKNOWN:
                 result.outcome = WIRE_UNKNOWN;

@@ -1,8 +1,10 @@
 /* answer.c - from frames to answers. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "libdlock/internal.h"
 
 static enum dlock_outcome outcome_of(enum wire_outcome outcome)
@@ -43,19 +45,73 @@ static void finish(struct dlock *dlock, struct request *request, enum wire_outco
         request_finish(dlock, request, outcome_of(outcome), "%s", outcome == WIRE_YES || outcome == WIRE_NO ? "" : reason);
 }
 
+/* Then what a result calls a token is the session's id, which is no fencing token. */
+static bool is_of_session(const struct request *request)
+{
+        return request->operation == DLOCK_OP_OPEN || request->operation == DLOCK_OP_CLOSE || request->operation == DLOCK_OP_RENEW;
+}
+
 static void keep_result(struct request *request, const struct wire_result *result)
 {
         request->owner = result->owner;
         request->answer.owner = request->owner.size ? request->owner.text : NULL;
-        request->answer.token = result->token;
+        request->answer.token = is_of_session(request) ? 0 : result->token;
         request->answer.index = result->index;
         request->answer.leader_age_ms = request->operation == DLOCK_OP_CHECK ? result->leader_age_ms : -1;
 }
 
-/* While another copy of it is on its way, a request that one leader refused may be accepted by the next. */
+/* --- what lives for a while --- */
+
+/* A yes to it begins a time to live. */
+static bool begins_life(const struct request *request)
+{
+        return request->operation == DLOCK_OP_OPEN || request->operation == DLOCK_OP_RENEW ||
+               (request->operation == DLOCK_OP_PREEMPT && request->ttl_ms > 0);
+}
+
+/* A yes says what lives: that of a renewal what was asked for. */
+static bool is_well_said(const struct request *request, const struct wire_result *result)
+{
+        if (result->outcome != WIRE_YES || request->cancelling || !begins_life(request))
+                return true;
+        return request->operation == DLOCK_OP_RENEW ? result->token == request->session : result->token != 0;
+}
+
+/* Until when it certainly lives. The time to live began on the leader after the request was sent: an open or a preempt was decided
+ * when any of its copies arrived, and its answer may be one that was kept; an answer to a renewal is to the copy that was sent on
+ * this connection, which is the last. One part in a hundred is for clocks of different speed.
+ *
+ *   sent at 50,000   time to live 10,000   the leader starts its clock at 50,003, and ends it at 60,003 or later
+ *   deadline 59,900; on a clock that runs 1 % slower than the leader's, that is 10,000 of its milliseconds after the sending */
+static uint64_t deadline_of(const struct request *request)
+{
+        uint64_t sent = request->operation == DLOCK_OP_RENEW ? request->last_sent : request->first_sent;
+
+        return sent + request->ttl_ms - (request->ttl_ms + 99) / 100;
+}
+
+/* A yes that comes after that is none: what it gave may have ended already. */
+static void finish_alive(struct dlock *dlock, struct request *request, uint64_t session)
+{
+        struct dlock_answer *answer = &request->answer;
+
+        (void)strcpy(request->server, dlock->link.server);
+        if (request->ttl_ms > 0 && clock_boottime_ms() >= deadline_of(request)) {
+                request_finish(dlock, request, DLOCK_UNKNOWN, "granted as %" PRIu64 ", but told so late that its time to live may be over", session);
+                return;
+        }
+        answer->session = session;
+        answer->deadline_ms = request->ttl_ms > 0 ? deadline_of(request) : 0;
+        request_finish(dlock, request, DLOCK_YES, "%s", "");
+}
+
+/* --- results --- */
+
+/* While another copy of it is on its way, a request that one leader refused may be accepted by the next. A late copy of an open or
+ * a close does no harm: a session that nobody knows ends by itself, and one that was to be closed may be. */
 static bool must_cancel(const struct request *request, enum wire_outcome outcome)
 {
-        return request_changes(request) && request->copies > 1 && (outcome == WIRE_NO || outcome == WIRE_REJECTED);
+        return request_changes_lock(request) && request->copies > 1 && (outcome == WIRE_NO || outcome == WIRE_REJECTED);
 }
 
 /* A node that was removed is nobody's name: whoever is asked for it a second time cannot know it. */
@@ -81,7 +137,10 @@ static void take_cancelled(struct dlock *dlock, struct request *request, const s
                 request->owner = dlock->client;
                 request->answer.owner = request->owner.text;
         }
-        finish(dlock, request, WIRE_YES, "");
+        if (begins_life(request))
+                finish_alive(dlock, request, result->token);
+        else
+                finish(dlock, request, WIRE_YES, "");
 }
 
 /* A release that asks first: the client's hold is what it gives up, under its token. */
@@ -103,7 +162,7 @@ static bool take_result(struct dlock *dlock, struct request *request, const stru
 {
         struct wire_result result;
 
-        if (!wire_read_result(frame, &result))
+        if (!wire_read_result(frame, &result) || !is_well_said(request, &result))
                 return false;
         if (ask_another(dlock, request, result.outcome, result.reason))
                 return true;
@@ -118,6 +177,8 @@ static bool take_result(struct dlock *dlock, struct request *request, const stru
                 request_finish(dlock, request, DLOCK_UNKNOWN, "it was rejected, but had been asked before, and that may have done it: %s", result.reason);
         } else if (must_cancel(request, result.outcome)) {
                 request_cancel(dlock, request, result.outcome, result.reason);
+        } else if (result.outcome == WIRE_YES && begins_life(request)) {
+                finish_alive(dlock, request, result.token);
         } else {
                 finish(dlock, request, result.outcome, result.reason);
         }
@@ -167,6 +228,9 @@ static bool take_rows(struct request *request, const struct wire_page *page, str
                 rows[i].token = row.token;
                 rows[i].held_ms = row.held_ms;
                 rows[i].since_wall_ms = row.since_wall_ms;
+                rows[i].session = row.session;
+                rows[i].ttl_ms = row.ttl_ms;
+                rows[i].expires_ms = row.expires_ms;
                 if (!take_holder(&rows[i], &row, &arena))
                         return false;
         }
@@ -371,6 +435,9 @@ bool answer_take(struct dlock *dlock, const struct wire_frame *frame)
         case DLOCK_OP_PREEMPT:
         case DLOCK_OP_RELEASE:
         case DLOCK_OP_CHECK:
+        case DLOCK_OP_OPEN:
+        case DLOCK_OP_CLOSE:
+        case DLOCK_OP_RENEW:
                 return take_result(dlock, request, frame);
         case DLOCK_OP_SHOW:
                 return frame->type == WIRE_ROWS && take_shown(dlock, request, frame);

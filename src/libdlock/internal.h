@@ -44,8 +44,10 @@ struct request {
         uint16_t limit;
         bool consistent;
         uint64_t token;                      /* RELEASE */
+        uint64_t session;                    /* PREEMPT, CLOSE, RENEW */
+        uint32_t ttl_ms;                     /* OPEN, PREEMPT, RENEW; 0: none, or not known */
         bool finding;                        /* RELEASE: it asks for the token first, and has released nothing yet */
-        struct bytes holder;                 /* PREEMPT */
+        struct bytes holder;                 /* PREEMPT, OPEN */
         char node[LIMIT_NODE_NAME_BYTES + 1];
         uint32_t timeout_ms;
         uint64_t deadline;
@@ -132,10 +134,22 @@ struct dlock {
         char why[ERROR_BYTES];
 };
 
-/* It changes a lock: it has a request id, and happens once. */
-static inline bool request_changes(const struct request *request)
+/* It is about one lock, and changes it. */
+static inline bool request_changes_lock(const struct request *request)
 {
         return request->operation == DLOCK_OP_PREEMPT || request->operation == DLOCK_OP_RELEASE;
+}
+
+/* It changes what the log says: it has a request id, and happens once. */
+static inline bool request_changes(const struct request *request)
+{
+        return request_changes_lock(request) || request->operation == DLOCK_OP_OPEN || request->operation == DLOCK_OP_CLOSE;
+}
+
+/* It is asked on behalf of a client. A renewal has no request id: one too many does no harm, and one too late neither. */
+static inline bool request_names_client(const struct request *request)
+{
+        return request_changes(request) || request->operation == DLOCK_OP_RENEW;
 }
 
 /* It is no mere question: once sent, it may have happened. */

@@ -130,7 +130,7 @@ static void say_hello(struct dlock *dlock, uint64_t now)
         if (dlock->client_known)
                 hello.client = dlock->client;
         TAILQ_FOREACH(request, &dlock->queued, link)
-                link->assign = link->assign || (dlock->client_assign && request_changes(request));
+                link->assign = link->assign || (dlock->client_assign && request_names_client(request));
         hello.assign = link->assign;
         wire_write_hello(&link->out, &hello);
         link->state = LINK_GREETING;
@@ -491,7 +491,7 @@ static void send_queued(struct dlock *dlock, uint64_t now)
                 return;
         }
         while (dlock->sent_count < SENT_MAX && (request = TAILQ_FIRST(&dlock->queued))) {
-                if (request_changes(request) && !dlock->client_known) {
+                if (request_names_client(request) && !dlock->client_known) {
                         /* This conversation began without a client id and without asking for one. */
                         request_requeue_sent(dlock);
                         link_close(dlock);

@@ -102,9 +102,30 @@ static int set_names(struct dlock *dlock, const struct dlock_request *asked, str
         case DLOCK_OP_STATUS:
         case DLOCK_OP_MEMBERS:
         case DLOCK_OP_BACKUP:
+        case DLOCK_OP_OPEN:
+        case DLOCK_OP_CLOSE:
+        case DLOCK_OP_RENEW:
                 return 0;
         }
         return set_error(dlock, -EINVAL, "no such operation");
+}
+
+/* Of fields that are not of its operation nothing is asked. */
+static int set_session(struct dlock *dlock, const struct dlock_request *asked, struct request *request)
+{
+        bool about_one = asked->operation == DLOCK_OP_CLOSE || asked->operation == DLOCK_OP_RENEW;
+        bool lives = asked->operation == DLOCK_OP_OPEN || asked->operation == DLOCK_OP_PREEMPT || asked->operation == DLOCK_OP_RENEW;
+        uint32_t ttl_ms = lives ? asked->ttl_ms : 0;
+
+        if (about_one && asked->session == 0)
+                return set_error(dlock, -EINVAL, "no session: the id of one, as its open told it, or a lease's token would be right");
+        if (asked->operation == DLOCK_OP_PREEMPT && asked->session != 0 && ttl_ms != 0)
+                return set_error(dlock, -EINVAL, "a lock is held in a session, or is a lease with a time to live of its own: one of both would be right");
+        if ((asked->operation == DLOCK_OP_OPEN || ttl_ms != 0) && (ttl_ms < DLOCK_TTL_MIN || ttl_ms > DLOCK_TTL_MAX))
+                return set_error(dlock, -EINVAL, "a time to live of %d ms to 24 hours would be right", DLOCK_TTL_MIN);
+        request->session = about_one || asked->operation == DLOCK_OP_PREEMPT ? asked->session : 0;
+        request->ttl_ms = ttl_ms;
+        return 0;
 }
 
 static int set_request(struct dlock *dlock, const struct dlock_request *asked, struct request *request)
@@ -113,6 +134,8 @@ static int set_request(struct dlock *dlock, const struct dlock_request *asked, s
         int r;
 
         r = set_names(dlock, asked, request);
+        if (r == 0)
+                r = set_session(dlock, asked, request);
         if (r < 0)
                 return r;
         if (limit > DLOCK_PAGE_MAX)
@@ -130,10 +153,10 @@ static int set_request(struct dlock *dlock, const struct dlock_request *asked, s
         request->backup = asked->backup;
         request->offset = asked->offset;
         request->timeout_ms = asked->timeout_ms ? asked->timeout_ms : dlock->timeout_ms;
-        r = asked->operation == DLOCK_OP_PREEMPT ? holder_describe(dlock, asked, request) : 0;
+        r = asked->operation == DLOCK_OP_PREEMPT || asked->operation == DLOCK_OP_OPEN ? holder_describe(dlock, asked, request) : 0;
         if (r == 0)
                 r = identity_load_cluster(dlock);
-        if (r == 0 && request_changes(request))
+        if (r == 0 && request_names_client(request))
                 r = identity_load_client(dlock);
         return r;
 }
@@ -224,6 +247,12 @@ static enum wire_type wire_type_of(enum dlock_operation operation)
                 return WIRE_TRANSFER;
         case DLOCK_OP_REMOVE:
                 return WIRE_REMOVE;
+        case DLOCK_OP_OPEN:
+                return WIRE_OPEN;
+        case DLOCK_OP_CLOSE:
+                return WIRE_CLOSE;
+        case DLOCK_OP_RENEW:
+                return WIRE_RENEW;
         }
         abort();
 }
@@ -254,6 +283,8 @@ void request_send(struct dlock *dlock, struct request *request, uint64_t now)
                 .min_index = dlock->min_index,
                 .consistent = request->consistent || request->finding,
                 .token = request->token,
+                .session = request->session,
+                .ttl_ms = request->ttl_ms,
                 .handle = slot->handle,
                 .seq = slot->seq,
                 .name = request->name,
@@ -266,7 +297,7 @@ void request_send(struct dlock *dlock, struct request *request, uint64_t now)
         };
 
         (void)memcpy(frame.node, request->node, sizeof(frame.node));
-        if (request_changes(request))
+        if (request_names_client(request))
                 frame.client = dlock->client;
         wire_write_request(&dlock->link.out, &frame);
         if (request->first_sent == 0)

@@ -5,6 +5,24 @@
 /* First byte of every body: lets a field be added without a new kind of entry. */
 #define CHANGE_FORMAT 1
 
+uint64_t lock_change_token(const struct lock_change *change, uint64_t index)
+{
+        switch (change->kind) {
+        case LOCK_CHANGE_PREEMPT:
+        case LOCK_CHANGE_OPEN:
+                return index;
+        case LOCK_CHANGE_RELEASE:
+                return change->token;
+        case LOCK_CHANGE_CLOSE:
+        case LOCK_CHANGE_EXPIRE:
+                return change->session;
+        case LOCK_CHANGE_CLIENT:
+        case LOCK_CHANGE_CANCEL:
+                return 0;
+        }
+        return 0;
+}
+
 void lock_change_put(struct bytes *bytes, const struct lock_change *change)
 {
         bytes_put_u8(bytes, CHANGE_FORMAT);
@@ -17,6 +35,8 @@ void lock_change_put(struct bytes *bytes, const struct lock_change *change)
                 return;
         case LOCK_CHANGE_PREEMPT:
                 lock_name_put(bytes, &change->name);
+                bytes_put_u64(bytes, change->session);
+                bytes_put_u32(bytes, change->ttl_ms);
                 holder_view_put(bytes, change->holder);
                 return;
         case LOCK_CHANGE_CANCEL:
@@ -26,8 +46,58 @@ void lock_change_put(struct bytes *bytes, const struct lock_change *change)
                 lock_name_put(bytes, &change->name);
                 bytes_put_u64(bytes, change->token);
                 return;
+        case LOCK_CHANGE_OPEN:
+                bytes_put_u32(bytes, change->ttl_ms);
+                holder_view_put(bytes, change->holder);
+                return;
+        case LOCK_CHANGE_CLOSE:
+                bytes_put_u64(bytes, change->session);
+                return;
+        case LOCK_CHANGE_EXPIRE:
+                bytes_put_u64(bytes, change->session);
+                lock_name_put(bytes, &change->name);
+                return;
         }
         assert(false);
+}
+
+static bool ttl_is_valid(uint32_t ttl_ms)
+{
+        return ttl_ms >= LIMIT_TTL_MIN_MS && ttl_ms <= LIMIT_TTL_MS;
+}
+
+/* What its kind says. False: it contradicts itself. */
+static bool get_rest(struct bytes_reader *reader, struct lock_change *change)
+{
+        switch (change->kind) {
+        case LOCK_CHANGE_CLIENT:
+                return true;
+        case LOCK_CHANGE_PREEMPT:
+                lock_name_get(reader, false, &change->name);
+                change->session = bytes_get_u64(reader);
+                change->ttl_ms = bytes_get_u32(reader);
+                holder_view_get(reader, &change->holder);
+                return change->ttl_ms == 0 || (change->session == 0 && ttl_is_valid(change->ttl_ms));
+        case LOCK_CHANGE_CANCEL:
+                lock_name_get(reader, false, &change->name);
+                return true;
+        case LOCK_CHANGE_RELEASE:
+                lock_name_get(reader, false, &change->name);
+                change->token = bytes_get_u64(reader);
+                return true;
+        case LOCK_CHANGE_OPEN:
+                change->ttl_ms = bytes_get_u32(reader);
+                holder_view_get(reader, &change->holder);
+                return ttl_is_valid(change->ttl_ms);
+        case LOCK_CHANGE_CLOSE:
+                change->session = bytes_get_u64(reader);
+                return change->session != 0;
+        case LOCK_CHANGE_EXPIRE:
+                change->session = bytes_get_u64(reader);
+                lock_name_get(reader, true, &change->name);
+                return change->session != 0 && id128_is_null(change->handle) && change->seq == 0;
+        }
+        return false;
 }
 
 bool lock_change_get(enum lock_change_kind kind, const void *body, size_t size, struct lock_change *ret_change)
@@ -42,11 +112,5 @@ bool lock_change_get(enum lock_change_kind kind, const void *body, size_t size, 
         change->seq = bytes_get_u64(&reader);
         client_id_get(&reader, false, &change->client);
         principal_get(&reader, false, &change->principal);
-        if (kind != LOCK_CHANGE_CLIENT)
-                lock_name_get(&reader, false, &change->name);
-        if (kind == LOCK_CHANGE_PREEMPT)
-                holder_view_get(&reader, &change->holder);
-        if (kind == LOCK_CHANGE_RELEASE)
-                change->token = bytes_get_u64(&reader);
-        return bytes_reader_finished(&reader);
+        return get_rest(&reader, change) && bytes_reader_finished(&reader);
 }

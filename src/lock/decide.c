@@ -44,6 +44,8 @@ static bool same_request(const struct lock_result_view *result, const struct loc
 
         if (request->kind == LOCK_CHANGE_RELEASE && result->token != request->token)
                 return false;
+        if (request->kind == LOCK_CHANGE_CLOSE && result->token != request->session)
+                return false;
         return same_kind && result->name_size == request->name.size &&
                memcmp(result->name, request->name.text, request->name.size) == 0 &&
                (request->kind == LOCK_CHANGE_CLIENT || strcmp(result->client, request->client.text) == 0);
@@ -76,7 +78,7 @@ static bool decide_repeated(const struct lock_table *table, const struct lock_ov
         decision->verdict = LOCK_REPEATED;
         decision->token = result.token;
         decision->index = result.index;
-        if (result.kind == LOCK_CHANGE_PREEMPT || result.kind == LOCK_CHANGE_CLIENT)
+        if (result.kind == LOCK_CHANGE_PREEMPT || result.kind == LOCK_CHANGE_CLIENT || result.kind == LOCK_CHANGE_OPEN)
                 copy_owner(&decision->owner, result.client);
         return true;
 }
@@ -92,6 +94,8 @@ static void accept_change(const struct lock_request *request, uint64_t token, st
                 .principal = request->principal,
                 .name = request->name,
                 .token = token,
+                .session = request->session,
+                .ttl_ms = request->ttl_ms,
                 .holder = request->holder,
         };
 }
@@ -112,40 +116,95 @@ static bool table_is_full(const struct lock_table *table, const struct lock_over
         return lock_table_lock_count(table) + pending >= LIMIT_LOCKS || lock_table_result_count(table) + pending >= LIMIT_REQUESTS;
 }
 
+static bool sessions_are_full(const struct lock_table *table, const struct lock_overlay *overlay)
+{
+        return lock_table_session_count(table) + lock_overlay_count(overlay) >= LIMIT_LOCK_SESSIONS;
+}
+
+/* Of this client, and not about to end. Who knows a session's id knows that it is committed, so the table has it. */
+static bool session_lives(const struct lock_table *table, const struct lock_overlay *overlay, const struct lock_request *request)
+{
+        struct lock_session_view session;
+
+        return lock_table_find_session(table, request->session, &session) && !session.ended &&
+               (!lock_overlay_ends(overlay, request->session) || MUTATED(ENDED_LIVES)) && strcmp(session.client, request->client.text) == 0;
+}
+
+/* What its session held is freed by an entry that is under way, or by the next: until then nothing true can be said of the lock for long. */
+static bool is_freed_soon(const struct lock_table *table, const struct lock_overlay *overlay, const struct lock_view *lock)
+{
+        struct lock_session_view session;
+
+        return lock->session != 0 && (lock_overlay_ends(overlay, lock->session) || (lock_table_find_session(table, lock->session, &session) && session.ended));
+}
+
+static void decide_preempt(const struct lock_table *table, const struct lock_overlay *overlay, const struct lock_request *request, struct lock_decision *decision)
+{
+        struct lock_view view;
+
+        if (request->session != 0 && !session_lives(table, overlay, request))
+                refuse(LOCK_NO_SESSION, NULL, decision);
+        else if (!find_lock(table, overlay, &request->name, &view)) {
+                if (!table_is_full(table, overlay) && (request->ttl_ms == 0 || !sessions_are_full(table, overlay)))
+                        accept_change(request, 0, decision);
+        } else if (is_freed_soon(table, overlay, &view)) {
+                refuse(LOCK_LATER, NULL, decision);
+        } else {
+                refuse(LOCK_HELD, &view, decision);
+        }
+}
+
+/* Always possible: a full table must be able to empty itself. */
+static void decide_release(const struct lock_table *table, const struct lock_overlay *overlay, const struct lock_request *request, struct lock_decision *decision)
+{
+        struct lock_view view;
+        bool owned = find_lock(table, overlay, &request->name, &view);
+
+        /* A4: of the hold that was meant. */
+        bool own = owned && strcmp(view.owner, request->client.text) == 0 && (view.token == request->token || MUTATED(RELEASE_ANY));
+
+        if (owned && is_freed_soon(table, overlay, &view))
+                refuse(LOCK_LATER, NULL, decision);
+        else if (own)
+                accept_change(request, view.token, decision);
+        else
+                refuse(LOCK_NOT_OWNER, owned ? &view : NULL, decision);
+}
+
 void lock_decide(const struct lock_table *table, const struct lock_overlay *overlay, const struct lock_request *request,
                  struct lock_decision *ret_decision)
 {
-        struct lock_view view;
-        bool owned;
-
         *ret_decision = (struct lock_decision){ .verdict = LOCK_FULL };
         if (client_is_foreign(table, overlay, request)) {
                 refuse(LOCK_FOREIGN_CLIENT, NULL, ret_decision);
                 return;
         }
-        if (decide_repeated(table, overlay, request, ret_decision))
+        if (request->kind != LOCK_RENEW && decide_repeated(table, overlay, request, ret_decision))
                 return;
-        switch (request->kind) {
+        switch ((int)request->kind) {
         case LOCK_CHANGE_CLIENT:
         case LOCK_CHANGE_CANCEL:
                 if (!table_is_full(table, overlay))
                         accept_change(request, 0, ret_decision);
                 return;
         case LOCK_CHANGE_PREEMPT:
-                owned = find_lock(table, overlay, &request->name, &view);
-                if (owned)
-                        refuse(LOCK_HELD, &view, ret_decision);
-                else if (!table_is_full(table, overlay))
-                        accept_change(request, 0, ret_decision);
+                decide_preempt(table, overlay, request, ret_decision);
                 return;
         case LOCK_CHANGE_RELEASE:
-                /* Always possible: a full table must be able to empty itself. */
-                owned = find_lock(table, overlay, &request->name, &view);
-                /* A4: of the hold that was meant. */
-                if (owned && strcmp(view.owner, request->client.text) == 0 && (view.token == request->token || MUTATED(RELEASE_ANY)))
-                        accept_change(request, view.token, ret_decision);
+                decide_release(table, overlay, request, ret_decision);
+                return;
+        case LOCK_CHANGE_OPEN:
+                if (!table_is_full(table, overlay) && !sessions_are_full(table, overlay))
+                        accept_change(request, 0, ret_decision);
+                return;
+        case LOCK_CHANGE_CLOSE:
+                if (session_lives(table, overlay, request))
+                        accept_change(request, 0, ret_decision);
                 else
-                        refuse(LOCK_NOT_OWNER, owned ? &view : NULL, ret_decision);
+                        refuse(LOCK_NO_SESSION, NULL, ret_decision);
+                return;
+        case LOCK_RENEW:
+                refuse(session_lives(table, overlay, request) ? LOCK_RENEWED : LOCK_NO_SESSION, NULL, ret_decision);
                 return;
         }
         assert(false);

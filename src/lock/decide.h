@@ -8,14 +8,16 @@
 #include "lock/table.h"
 
 struct lock_request {
-        enum lock_change_kind kind;
+        enum lock_change_kind kind;          /* never EXPIRE; or LOCK_RENEW, which has no handle and no seq */
         struct id128 handle;                 /* CANCEL: handle and seq of the request that shall not happen */
         uint64_t seq;
         struct client_id client;             /* CLIENT: the id to be assigned */
         struct principal principal;
-        struct lock_name name;               /* all but CLIENT */
+        struct lock_name name;               /* PREEMPT, RELEASE, CANCEL */
         uint64_t token;                      /* RELEASE: of the hold that is given up; no other one is, however late this comes */
-        struct holder_view holder;           /* PREEMPT */
+        uint64_t session;                    /* CLOSE, RENEW; PREEMPT: in which, or 0 */
+        uint32_t ttl_ms;                     /* OPEN; PREEMPT: of the lease, or 0 */
+        struct holder_view holder;           /* PREEMPT, OPEN */
 };
 
 enum lock_verdict {
@@ -26,6 +28,9 @@ enum lock_verdict {
         LOCK_NOT_OWNER,                      /* RELEASE: nobody owns it, somebody else, or the client under another token */
         LOCK_FOREIGN_CLIENT,                 /* the client id belongs to another principal */
         LOCK_FULL,                           /* a limit of limits.h */
+        LOCK_NO_SESSION,                     /* PREEMPT, CLOSE, RENEW: the client has no such session, or has it no more */
+        LOCK_RENEWED,                        /* RENEW: the session lives */
+        LOCK_LATER,                          /* PREEMPT, RELEASE: the lock's session has ended, and frees it soon: to be decided again then */
         LOCK_UNKNOWABLE,                     /* a retry from before the window: it may have happened or not */
 };
 

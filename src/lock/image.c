@@ -1,5 +1,6 @@
 /* image.c - records to bytes and back: for the database and for snapshots. */
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@ static void image_lock(const struct lock_record *lock, struct lock_image *image)
         bytes_put_u64(&image->body, lock->token);
         bytes_put_u64(&image->body, lock->cluster_ms);
         bytes_put_u64(&image->body, lock->wall_ms);
+        bytes_put_u64(&image->body, lock->session ? lock->session->id : 0);
         bytes_put_text8(&image->body, lock_record_principal(lock), lock->principal_size);
         holder_view_put(&image->body, lock_record_holder(lock));
 }
@@ -56,6 +58,43 @@ static void image_result(const struct result_record *result, struct lock_image *
         bytes_put_u64(&image->body, result->cluster_ms);
 }
 
+enum { SESSION_LEASE = 1, SESSION_ENDED = 2 };
+
+static void image_session(const struct session_record *session, struct lock_image *image)
+{
+        (void)snprintf(image->key, sizeof(image->key), "%" PRIu64, session->id);
+        if (image->deleted)
+                return;
+        (void)snprintf(image->label, sizeof(image->label), "%s", session->client->id.text);
+        image->number = session->id;
+        bytes_put_u64(&image->body, session->id);
+        client_id_put(&image->body, &session->client->id);
+        principal_put(&image->body, &session->principal);
+        bytes_put_u32(&image->body, session->ttl_ms);
+        bytes_put_u8(&image->body, (uint8_t)((session->lease ? SESSION_LEASE : 0) | (session->ended ? SESSION_ENDED : 0)));
+        bytes_put_u64(&image->body, session->cluster_ms);
+        bytes_put_u64(&image->body, session->wall_ms);
+        holder_view_put(&image->body, (struct holder_view){ .data = session->holder, .size = session->holder_size });
+}
+
+static void image_record(const struct record *record, struct lock_image *image)
+{
+        switch (record->kind) {
+        case LOCK_IMAGE_LOCK:
+                image_lock((const struct lock_record *)record, image);
+                return;
+        case LOCK_IMAGE_CLIENT:
+                image_client((const struct client_record *)record, image);
+                return;
+        case LOCK_IMAGE_RESULT:
+                image_result((const struct result_record *)record, image);
+                return;
+        case LOCK_IMAGE_SESSION:
+                image_session((const struct session_record *)record, image);
+                return;
+        }
+}
+
 size_t lock_table_dirty_count(const struct lock_table *table)
 {
         return table->dirty_count;
@@ -79,17 +118,7 @@ bool lock_table_take_image(struct lock_table *table, struct lock_image *image)
         bytes_clear(&image->body);
         if (!image->deleted)
                 bytes_put_u8(&image->body, IMAGE_FORMAT);
-        switch (record->kind) {
-        case LOCK_IMAGE_LOCK:
-                image_lock((const struct lock_record *)record, image);
-                break;
-        case LOCK_IMAGE_CLIENT:
-                image_client((const struct client_record *)record, image);
-                break;
-        case LOCK_IMAGE_RESULT:
-                image_result((const struct result_record *)record, image);
-                break;
-        }
+        image_record(record, image);
         if (image->deleted)
                 free(record);
         return true;
@@ -105,6 +134,14 @@ static struct client_record *expect_client(struct lock_table *table, const struc
         return client ? client : lock_table_add_client(table, id);
 }
 
+/* The same of a session that is loaded after its locks: until then it has no client. */
+static struct session_record *expect_session(struct lock_table *table, uint64_t id)
+{
+        struct session_record *session = lock_table_get_session(table, id);
+
+        return session ? session : lock_table_add_session(table, id, (struct holder_view){ .data = NULL });
+}
+
 static struct record *load_lock(struct lock_table *table, struct bytes_reader *reader)
 {
         struct lock_name name;
@@ -112,13 +149,14 @@ static struct record *load_lock(struct lock_table *table, struct bytes_reader *r
         struct principal principal;
         struct holder_view holder;
         struct lock_record *lock;
-        uint64_t token, cluster_ms, wall_ms;
+        uint64_t token, cluster_ms, wall_ms, session;
 
         lock_name_get(reader, false, &name);
         client_id_get(reader, false, &owner);
         token = bytes_get_u64(reader);
         cluster_ms = bytes_get_u64(reader);
         wall_ms = bytes_get_u64(reader);
+        session = bytes_get_u64(reader);
         principal_get(reader, false, &principal);
         holder_view_get(reader, &holder);
         if (reader->bad)
@@ -129,6 +167,8 @@ static struct record *load_lock(struct lock_table *table, struct bytes_reader *r
         lock->token = token;
         lock->cluster_ms = cluster_ms;
         lock->wall_ms = wall_ms;
+        if (session != 0)
+                lock_table_join_session(lock, expect_session(table, session));
         return &lock->record;
 }
 
@@ -158,35 +198,79 @@ static struct record *load_result(struct lock_table *table, struct bytes_reader 
         TAILQ_INSERT_TAIL(&table->by_age, result, age);
         result->seq = bytes_get_u64(reader);
         kind = bytes_get_u8(reader);
-        if (kind < LOCK_CHANGE_CLIENT || kind > LOCK_CHANGE_CANCEL)
+        if (kind < LOCK_CHANGE_CLIENT || kind > LOCK_CHANGE_CLOSE)
                 reader->bad = true;
         else
                 result->kind = (enum lock_change_kind)kind;
         client_id_get(reader, false, &result->client);
-        lock_name_get(reader, kind == LOCK_CHANGE_CLIENT, &result->name);
+        lock_name_get(reader, !lock_change_names(result->kind), &result->name);
         result->token = bytes_get_u64(reader);
         result->index = bytes_get_u64(reader);
         result->cluster_ms = bytes_get_u64(reader);
         return &result->record;
 }
 
+/* The holder comes with the record, so one that was expected is made anew, with its locks. */
+static struct session_record *take_session(struct lock_table *table, uint64_t id, struct holder_view holder)
+{
+        struct session_record *expected = lock_table_get_session(table, id), *session;
+        struct lock_record *lock;
+
+        if (expected && expected->client)
+                return NULL;                 /* twice the same */
+        if (expected)
+                lock_table_forget_session(table, expected);
+        session = lock_table_add_session(table, id, holder);
+        while (expected && (lock = TAILQ_FIRST(&expected->locks))) {
+                TAILQ_REMOVE(&expected->locks, lock, in_session);
+                lock_table_join_session(lock, session);
+        }
+        free(expected);
+        return session;
+}
+
+static struct record *load_session(struct lock_table *table, struct bytes_reader *reader)
+{
+        struct client_id client;
+        struct principal principal;
+        struct holder_view holder;
+        struct session_record *session;
+        uint64_t id = bytes_get_u64(reader), cluster_ms, wall_ms;
+        uint32_t ttl_ms;
+        uint8_t flags;
+
+        client_id_get(reader, false, &client);
+        principal_get(reader, false, &principal);
+        ttl_ms = bytes_get_u32(reader);
+        flags = bytes_get_u8(reader);
+        cluster_ms = bytes_get_u64(reader);
+        wall_ms = bytes_get_u64(reader);
+        holder_view_get(reader, &holder);
+        if (reader->bad || id == 0 || flags > (SESSION_LEASE | SESSION_ENDED) || ttl_ms < LIMIT_TTL_MIN_MS || ttl_ms > LIMIT_TTL_MS)
+                return NULL;
+        session = take_session(table, id, holder);
+        if (!session)
+                return NULL;
+        session->client = expect_client(table, &client);
+        session->client->held++;
+        session->principal = principal;
+        session->ttl_ms = ttl_ms;
+        session->cluster_ms = cluster_ms;
+        session->wall_ms = wall_ms;
+        session->lease = flags & SESSION_LEASE;
+        session->ended = flags & SESSION_ENDED;
+        if (session->ended)
+                TAILQ_INSERT_TAIL(&table->ended, session, end);
+        return &session->record;
+}
+
 /* The columns are for people; if they differ from the body somebody has edited one of the two. */
-static bool columns_agree(struct record *record, const char *key, const char *label, uint64_t number)
+static bool columns_agree(const struct record *record, const char *key, const char *label, uint64_t number)
 {
         struct lock_image image = { 0 };
         bool agree;
 
-        switch (record->kind) {
-        case LOCK_IMAGE_LOCK:
-                image_lock((struct lock_record *)record, &image);
-                break;
-        case LOCK_IMAGE_CLIENT:
-                image_client((struct client_record *)record, &image);
-                break;
-        case LOCK_IMAGE_RESULT:
-                image_result((struct result_record *)record, &image);
-                break;
-        }
+        image_record(record, &image);
         agree = strcmp(image.key, key) == 0 && strcmp(image.label, label) == 0 && image.number == number;
         bytes_done(&image.body);
         return agree;
@@ -209,6 +293,9 @@ bool lock_table_load(struct lock_table *table, enum lock_image_kind kind, const 
                 break;
         case LOCK_IMAGE_RESULT:
                 record = load_result(table, &reader);
+                break;
+        case LOCK_IMAGE_SESSION:
+                record = load_session(table, &reader);
                 break;
         }
         if (!record || !bytes_reader_finished(&reader) || !columns_agree(record, key, label, number))
@@ -272,8 +359,56 @@ static bool order_clients(struct lock_table *table)
         return true;
 }
 
+static int compare_tokens(const void *a, const void *b)
+{
+        const struct lock_record *x = *(const struct lock_record *const *)a;
+        const struct lock_record *y = *(const struct lock_record *const *)b;
+
+        return (x->token > y->token) - (x->token < y->token);
+}
+
+static void order_locks(struct session_record *session)
+{
+        struct lock_record **all = alloc_zeroed(session->held, sizeof(*all)), *lock;
+        size_t count = 0;
+
+        while ((lock = TAILQ_FIRST(&session->locks))) {
+                TAILQ_REMOVE(&session->locks, lock, in_session);
+                all[count++] = lock;
+        }
+        qsort(all, count, sizeof(*all), compare_tokens);
+        for (size_t i = 0; i < count; i++)
+                TAILQ_INSERT_TAIL(&session->locks, all[i], in_session);
+        free(all);
+}
+
+/* What its kind promises: a lease has its lock and no other, one that has ended something to free, and all are of one client. */
+static bool session_is_whole(const struct session_record *session)
+{
+        const struct lock_record *lock;
+
+        if (!session->client || (session->lease && (session->held != 1 || session->ended)) || (session->ended && session->held == 0))
+                return false;
+        TAILQ_FOREACH(lock, &session->locks, in_session)
+                if (lock->owner != session->client)
+                        return false;
+        return true;
+}
+
+static bool order_sessions(struct lock_table *table)
+{
+        struct session_record *session;
+
+        for (uint64_t after = 0; (session = lock_table_session_after(table, after)); after = session->id) {
+                if (!session_is_whole(session))
+                        return false;
+                order_locks(session);
+        }
+        return true;
+}
+
 bool lock_table_load_finish(struct lock_table *table)
 {
         order_results(table);
-        return order_clients(table);
+        return order_clients(table) && order_sessions(table);
 }

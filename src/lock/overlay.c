@@ -12,8 +12,8 @@
 /* One pending change. It stands in each tree under its key as long as no newer one does. */
 struct pending {
         TAILQ_ENTRY(pending) order;
-        RB_ENTRY(pending) by_name, by_client, by_handle;
-        bool in_names, in_clients, in_handles;
+        RB_ENTRY(pending) by_name, by_client, by_handle, by_session;
+        bool in_names, in_clients, in_handles, in_sessions;
         uint64_t index;
         struct lock_change change;
 };
@@ -21,12 +21,14 @@ struct pending {
 RB_HEAD(name_tree, pending);
 RB_HEAD(client_tree, pending);
 RB_HEAD(handle_tree, pending);
+RB_HEAD(session_tree, pending);
 
 struct lock_overlay {
         TAILQ_HEAD(pending_list, pending) order; /* by index */
         struct name_tree names;
         struct client_tree clients;
         struct handle_tree handles;
+        struct session_tree sessions;        /* that end */
         size_t count;
 };
 
@@ -49,9 +51,15 @@ static int compare_handles(const struct pending *a, const struct pending *b)
         return id128_compare(a->change.handle, b->change.handle);
 }
 
+static int compare_sessions(const struct pending *a, const struct pending *b)
+{
+        return (a->change.session > b->change.session) - (a->change.session < b->change.session);
+}
+
 RB_GENERATE_INTERNAL(name_tree, pending, by_name, compare_names, _unused_ static)
 RB_GENERATE_INTERNAL(client_tree, pending, by_client, compare_clients, _unused_ static)
 RB_GENERATE_INTERNAL(handle_tree, pending, by_handle, compare_handles, _unused_ static)
+RB_GENERATE_INTERNAL(session_tree, pending, by_session, compare_sessions, _unused_ static)
 
 struct lock_overlay *lock_overlay_new(void)
 {
@@ -70,34 +78,48 @@ struct lock_overlay *lock_overlay_free(struct lock_overlay *overlay)
         return NULL;
 }
 
-void lock_overlay_add(struct lock_overlay *overlay, uint64_t index, const struct lock_change *change)
+static void add_name(struct lock_overlay *overlay, struct pending *pending)
 {
-        struct pending *pending = alloc_zeroed(1, sizeof(*pending)), *older;
+        struct pending *older = RB_FIND(name_tree, &overlay->names, pending);
 
-        assert(TAILQ_EMPTY(&overlay->order) || TAILQ_LAST(&overlay->order, pending_list)->index < index);
-        pending->index = index;
-        pending->change = *change;
-        pending->change.holder = (struct holder_view){ .data = NULL };       /* nothing is decided by it, and it may be gone soon */
-        if (change->kind == LOCK_CHANGE_PREEMPT || change->kind == LOCK_CHANGE_RELEASE) {
-                older = RB_FIND(name_tree, &overlay->names, pending);
-                if (older) {
-                        RB_REMOVE(name_tree, &overlay->names, older);
-                        older->in_names = false;
-                }
-                (void)RB_INSERT(name_tree, &overlay->names, pending);
-                pending->in_names = true;
+        if (older) {
+                RB_REMOVE(name_tree, &overlay->names, older);
+                older->in_names = false;
         }
-        older = RB_FIND(handle_tree, &overlay->handles, pending);
+        (void)RB_INSERT(name_tree, &overlay->names, pending);
+        pending->in_names = true;
+}
+
+static void add_handle(struct lock_overlay *overlay, struct pending *pending)
+{
+        struct pending *older = RB_FIND(handle_tree, &overlay->handles, pending);
+
         if (older) {
                 RB_REMOVE(handle_tree, &overlay->handles, older);
                 older->in_handles = false;
         }
         (void)RB_INSERT(handle_tree, &overlay->handles, pending);
         pending->in_handles = true;
+}
 
-        /* The first use names the principal, so here the oldest stays. */
-        if (!RB_INSERT(client_tree, &overlay->clients, pending))
-                pending->in_clients = true;
+void lock_overlay_add(struct lock_overlay *overlay, uint64_t index, const struct lock_change *change)
+{
+        struct pending *pending = alloc_zeroed(1, sizeof(*pending));
+
+        assert(TAILQ_EMPTY(&overlay->order) || TAILQ_LAST(&overlay->order, pending_list)->index < index);
+        pending->index = index;
+        pending->change = *change;
+        pending->change.holder = (struct holder_view){ .data = NULL };       /* nothing is decided by it, and it may be gone soon */
+        if (change->kind == LOCK_CHANGE_PREEMPT || change->kind == LOCK_CHANGE_RELEASE)
+                add_name(overlay, pending);
+        if (lock_change_ends(change->kind) && !RB_INSERT(session_tree, &overlay->sessions, pending))
+                pending->in_sessions = true;
+        if (change->kind != LOCK_CHANGE_EXPIRE) {
+                add_handle(overlay, pending);
+                /* The first use names the principal, so here the oldest stays. */
+                if (!RB_INSERT(client_tree, &overlay->clients, pending))
+                        pending->in_clients = true;
+        }
         TAILQ_INSERT_TAIL(&overlay->order, pending, order);
         overlay->count++;
 }
@@ -110,6 +132,8 @@ static void drop(struct lock_overlay *overlay, struct pending *pending)
                 RB_REMOVE(client_tree, &overlay->clients, pending);
         if (pending->in_handles)
                 RB_REMOVE(handle_tree, &overlay->handles, pending);
+        if (pending->in_sessions)
+                RB_REMOVE(session_tree, &overlay->sessions, pending);
         TAILQ_REMOVE(&overlay->order, pending, order);
         overlay->count--;
         free(pending);
@@ -153,8 +177,18 @@ bool lock_overlay_find(const struct lock_overlay *overlay, const struct lock_nam
                 .owner = pending->change.client.text,
                 .principal = pending->change.principal.text,
                 .token = pending->index,
+                .session = pending->change.ttl_ms != 0 ? pending->index : pending->change.session,
+                .ttl_ms = pending->change.ttl_ms,
         };
         return true;
+}
+
+bool lock_overlay_ends(const struct lock_overlay *overlay, uint64_t session)
+{
+        struct pending probe;
+
+        probe.change.session = session;
+        return RB_FIND(session_tree, (struct session_tree *)&overlay->sessions, &probe);
 }
 
 bool lock_overlay_find_client(const struct lock_overlay *overlay, const struct client_id *id, struct lock_client_view *ret_view)
@@ -183,7 +217,7 @@ bool lock_overlay_find_result(const struct lock_overlay *overlay, struct id128 h
                 .name = pending->change.name.text,
                 .name_size = pending->change.name.size,
                 .client = pending->change.client.text,
-                .token = pending->change.kind == LOCK_CHANGE_PREEMPT ? pending->index : pending->change.token,
+                .token = lock_change_token(&pending->change, pending->index),
                 .index = pending->index,
         };
         return true;

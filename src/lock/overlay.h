@@ -24,4 +24,6 @@ size_t lock_overlay_count(const struct lock_overlay *overlay);
 bool lock_overlay_find(const struct lock_overlay *overlay, const struct lock_name *name, bool *ret_owned, struct lock_view *ret_view);
 /* The principal a pending first use gives to a client id. */
 bool lock_overlay_find_client(const struct lock_overlay *overlay, const struct client_id *id, struct lock_client_view *ret_view);
+/* A pending change ends this session. */
+bool lock_overlay_ends(const struct lock_overlay *overlay, uint64_t session);
 bool lock_overlay_find_result(const struct lock_overlay *overlay, struct id128 handle, struct lock_result_view *ret_view);

@@ -29,10 +29,28 @@ struct client_record {
         uint64_t held;
 };
 
+struct session_record {
+        struct record record;
+        RB_ENTRY(session_record) node;
+        TAILQ_ENTRY(session_record) end;     /* ENDED */
+        TAILQ_HEAD(, lock_record) locks;     /* in the order in which they were granted */
+        struct client_record *client;        /* NULL only while loading; never idle */
+        struct principal principal;
+        uint64_t id;
+        uint64_t held;
+        uint64_t cluster_ms, wall_ms;        /* when it was opened */
+        uint32_t ttl_ms;
+        bool lease, ended;
+        uint16_t holder_size;
+        uint8_t holder[];
+};
+
 struct lock_record {
         struct record record;
         RB_ENTRY(lock_record) node;
+        TAILQ_ENTRY(lock_record) in_session;
         struct client_record *owner;         /* never idle, so it outlives the lock */
+        struct session_record *session;      /* NULL: none */
         uint64_t token;
         uint64_t cluster_ms;
         uint64_t wall_ms;
@@ -59,15 +77,18 @@ struct result_record {
 RB_HEAD(lock_tree, lock_record);
 RB_HEAD(client_tree, client_record);
 RB_HEAD(result_tree, result_record);
+RB_HEAD(session_record_tree, session_record);
 
 struct lock_table {
         struct lock_tree locks;              /* by name: lookup, and the order of list */
         struct client_tree clients;
         struct result_tree results;
+        struct session_record_tree sessions;
+        TAILQ_HEAD(, session_record) ended;  /* and hold something still */
         TAILQ_HEAD(, client_record) idle;    /* own nothing; longest unused first */
         TAILQ_HEAD(, result_record) by_age;  /* oldest first */
         TAILQ_HEAD(, record) dirty;          /* longest dirty first */
-        size_t lock_count, client_count, result_count, idle_count, dirty_count;
+        size_t lock_count, client_count, result_count, session_count, idle_count, dirty_count;
         uint64_t last_index, last_cluster_ms;
 };
 
@@ -76,6 +97,13 @@ struct lock_record *lock_table_add_lock(struct lock_table *table, const struct l
                                         struct holder_view holder);
 struct client_record *lock_table_add_client(struct lock_table *table, const struct client_id *id);
 struct result_record *lock_table_add_result(struct lock_table *table, struct id128 handle);
+struct session_record *lock_table_add_session(struct lock_table *table, uint64_t id, struct holder_view holder);
+struct session_record *lock_table_get_session(const struct lock_table *table, uint64_t id);
+struct session_record *lock_table_session_after(const struct lock_table *table, uint64_t id);
+/* Takes it out of the tree; it is the caller's. */
+void lock_table_forget_session(struct lock_table *table, struct session_record *session);
+/* The lock is held in the session from here on. */
+void lock_table_join_session(struct lock_record *lock, struct session_record *session);
 /* Parts of its data. */
 const char *lock_record_principal(const struct lock_record *lock);
 struct holder_view lock_record_holder(const struct lock_record *lock);

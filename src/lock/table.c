@@ -33,9 +33,15 @@ static int compare_results(const struct result_record *a, const struct result_re
         return id128_compare(a->handle, b->handle);
 }
 
+static int compare_sessions(const struct session_record *a, const struct session_record *b)
+{
+        return (a->id > b->id) - (a->id < b->id);
+}
+
 RB_GENERATE_INTERNAL(lock_tree, lock_record, node, compare_locks, _unused_ static)
 RB_GENERATE_INTERNAL(client_tree, client_record, node, compare_clients, _unused_ static)
 RB_GENERATE_INTERNAL(result_tree, result_record, node, compare_results, _unused_ static)
+RB_GENERATE_INTERNAL(session_record_tree, session_record, node, compare_sessions, _unused_ static)
 
 struct lock_table *lock_table_new(void)
 {
@@ -44,6 +50,8 @@ struct lock_table *lock_table_new(void)
         RB_INIT(&table->locks);
         RB_INIT(&table->clients);
         RB_INIT(&table->results);
+        RB_INIT(&table->sessions);
+        TAILQ_INIT(&table->ended);
         TAILQ_INIT(&table->idle);
         TAILQ_INIT(&table->by_age);
         TAILQ_INIT(&table->dirty);
@@ -55,6 +63,7 @@ struct lock_table *lock_table_free(struct lock_table *table)
         struct lock_record *lock, *next_lock;
         struct client_record *client, *next_client;
         struct result_record *result, *next_result;
+        struct session_record *session, *next_session;
         struct record *record;
 
         if (!table)
@@ -76,6 +85,10 @@ struct lock_table *lock_table_free(struct lock_table *table)
         RB_FOREACH_SAFE(result, result_tree, &table->results, next_result) {
                 RB_REMOVE(result_tree, &table->results, result);
                 free(result);
+        }
+        RB_FOREACH_SAFE(session, session_record_tree, &table->sessions, next_session) {
+                RB_REMOVE(session_record_tree, &table->sessions, session);
+                free(session);
         }
         free(table);
         return NULL;
@@ -108,7 +121,7 @@ static void bury(struct lock_table *table, struct record *record)
         mark_dirty(table, record);
 }
 
-/* --- the three kinds of record --- */
+/* --- the kinds of record --- */
 
 static struct lock_record *find_lock(const struct lock_table *table, const char *name, size_t size)
 {
@@ -196,6 +209,51 @@ struct result_record *lock_table_add_result(struct lock_table *table, struct id1
         return result;
 }
 
+struct session_record *lock_table_add_session(struct lock_table *table, uint64_t id, struct holder_view holder)
+{
+        struct session_record *session = alloc_zeroed(1, sizeof(*session) + holder.size);
+
+        session->record.kind = LOCK_IMAGE_SESSION;
+        session->id = id;
+        session->holder_size = holder.size;
+        if (holder.size > 0)
+                memcpy(session->holder, holder.data, holder.size);
+        TAILQ_INIT(&session->locks);
+        if (RB_INSERT(session_record_tree, &table->sessions, session)) {
+                free(session);
+                return NULL;
+        }
+        table->session_count++;
+        return session;
+}
+
+struct session_record *lock_table_get_session(const struct lock_table *table, uint64_t id)
+{
+        struct session_record probe = { .id = id };
+
+        return RB_FIND(session_record_tree, (struct session_record_tree *)&table->sessions, &probe);
+}
+
+struct session_record *lock_table_session_after(const struct lock_table *table, uint64_t id)
+{
+        struct session_record probe = { .id = id + 1 };
+
+        return RB_NFIND(session_record_tree, (struct session_record_tree *)&table->sessions, &probe);
+}
+
+void lock_table_forget_session(struct lock_table *table, struct session_record *session)
+{
+        RB_REMOVE(session_record_tree, &table->sessions, session);
+        table->session_count--;
+}
+
+void lock_table_join_session(struct lock_record *lock, struct session_record *session)
+{
+        lock->session = session;
+        session->held++;
+        TAILQ_INSERT_TAIL(&session->locks, lock, in_session);
+}
+
 struct client_record *lock_table_get_client(const struct lock_table *table, const struct client_id *id)
 {
         return find_client(table, id);
@@ -249,7 +307,7 @@ static void remember_result(struct lock_table *table, const struct lock_moment *
         result->kind = change->kind;
         result->client = change->client;
         result->name = change->name;
-        result->token = change->kind == LOCK_CHANGE_PREEMPT ? moment->index : change->token;
+        result->token = lock_change_token(change, moment->index);
         result->index = moment->index;
         result->cluster_ms = moment->cluster_ms;
         mark_dirty(table, &result->record);
@@ -281,16 +339,105 @@ static void forget_old(struct lock_table *table, const struct lock_moment *momen
         }
 }
 
+/* --- sessions --- */
+
+static struct session_record *open_session(struct lock_table *table, const struct lock_moment *moment, const struct lock_change *change,
+                                           struct client_record *client)
+{
+        bool lease = change->kind == LOCK_CHANGE_PREEMPT;
+        struct session_record *session = lock_table_add_session(table, moment->index, lease ? (struct holder_view){ .data = NULL } : change->holder);
+
+        assert(session);                     /* an index is one entry's */
+        session->client = client;
+        session->principal = change->principal;
+        session->cluster_ms = moment->cluster_ms;
+        session->wall_ms = moment->wall_ms;
+        session->ttl_ms = change->ttl_ms;
+        session->lease = lease;
+        client->held++;
+        set_idle(table, client, false);
+        mark_dirty(table, &session->record);
+        return session;
+}
+
+static void let_go(struct lock_table *table, struct client_record *client)
+{
+        assert(client->held > 0);
+        client->held--;
+        if (client->held == 0)
+                set_idle(table, client, true);
+}
+
+static void remove_session(struct lock_table *table, struct session_record *session)
+{
+        struct client_record *client = session->client;
+
+        assert(session->held == 0);
+        if (session->ended)
+                TAILQ_REMOVE(&table->ended, session, end);
+        RB_REMOVE(session_record_tree, &table->sessions, session);
+        table->session_count--;
+        bury(table, &session->record);
+        let_go(table, client);
+}
+
+static void remove_lock(struct lock_table *table, struct lock_record *lock)
+{
+        struct session_record *session = lock->session;
+        struct client_record *owner = lock->owner;
+
+        RB_REMOVE(lock_tree, &table->locks, lock);
+        table->lock_count--;
+        if (session) {
+                TAILQ_REMOVE(&session->locks, lock, in_session);
+                session->held--;
+        }
+        bury(table, &lock->record);
+        if (session && session->lease)
+                remove_session(table, session);
+        let_go(table, owner);
+}
+
+/* Of what it holds so much as one entry may change; the leader sees to the rest by more of them. */
+static void end_session(struct lock_table *table, uint64_t id)
+{
+        struct session_record *session = lock_table_get_session(table, id);
+
+        if (!session)
+                return;                      /* a lease that was released in the meantime */
+        if (session->lease) {
+                remove_lock(table, TAILQ_FIRST(&session->locks));
+                return;
+        }
+        if (!session->ended) {
+                session->ended = true;
+                TAILQ_INSERT_TAIL(&table->ended, session, end);
+                mark_dirty(table, &session->record);
+        }
+        for (unsigned i = 0; i < LIMIT_ENTRY_RECORDS / 4 && session->held > 0; i++)
+                remove_lock(table, TAILQ_FIRST(&session->locks));
+        if (session->held == 0)
+                remove_session(table, session);
+}
+
 static void apply_preempt(struct lock_table *table, const struct lock_moment *moment, const struct lock_change *change,
                           struct client_record *client)
 {
+        struct session_record *session = NULL;
         struct lock_record *lock;
 
+        if (change->ttl_ms != 0)
+                session = open_session(table, moment, change, client);
+        else if (change->session != 0)
+                session = lock_table_get_session(table, change->session);
+        assert(change->session == 0 || (session && !session->ended && session->client == client));
         lock = lock_table_add_lock(table, &change->name, client, &change->principal, change->holder);
         assert(lock);                        /* promise 1: decided only when nobody owned it */
         lock->token = MUTATED(TOKEN) ? client->held : moment->index;
         lock->cluster_ms = moment->cluster_ms;
         lock->wall_ms = moment->wall_ms;
+        if (session)
+                lock_table_join_session(lock, session);
         mark_dirty(table, &lock->record);
         set_idle(table, client, false);
 }
@@ -302,13 +449,7 @@ static void apply_release(struct lock_table *table, const struct lock_change *ch
         assert(lock);
         assert(lock->owner == client);
         assert(lock->token == change->token);
-        RB_REMOVE(lock_tree, &table->locks, lock);
-        table->lock_count--;
-        bury(table, &lock->record);
-        assert(client->held > 0);
-        client->held--;
-        if (client->held == 0)
-                set_idle(table, client, true);
+        remove_lock(table, lock);
 }
 
 void lock_table_apply(struct lock_table *table, const struct lock_moment *moment, const struct lock_change *change)
@@ -333,8 +474,17 @@ void lock_table_apply(struct lock_table *table, const struct lock_moment *moment
         case LOCK_CHANGE_RELEASE:
                 apply_release(table, change, client);
                 break;
+        case LOCK_CHANGE_OPEN:
+                (void)open_session(table, moment, change, client);
+                break;
+        case LOCK_CHANGE_CLOSE:
+        case LOCK_CHANGE_EXPIRE:
+                end_session(table, change->session);
+                if (client->held == 0)
+                        set_idle(table, client, true);
+                break;
         }
-        if (!MUTATED(CANCEL_LOST) || change->kind != LOCK_CHANGE_CANCEL)
+        if (change->kind != LOCK_CHANGE_EXPIRE && (!MUTATED(CANCEL_LOST) || change->kind != LOCK_CHANGE_CANCEL))
                 remember_result(table, moment, change);
         forget_old(table, moment);
 }
@@ -350,6 +500,8 @@ static void view_lock(const struct lock_record *lock, struct lock_view *ret_view
                 .principal = lock_record_principal(lock),
                 .holder = lock_record_holder(lock),
                 .token = lock->token,
+                .session = lock->session ? lock->session->id : 0,
+                .ttl_ms = lock->session ? lock->session->ttl_ms : 0,
                 .since_cluster_ms = lock->cluster_ms,
                 .since_wall_ms = lock->wall_ms,
         };
@@ -397,6 +549,42 @@ bool lock_table_find_result(const struct lock_table *table, struct id128 handle,
         return true;
 }
 
+static bool view_session(const struct session_record *session, struct lock_session_view *ret_view)
+{
+        const struct lock_record *lock;
+
+        if (!session)
+                return false;
+        lock = session->lease ? TAILQ_FIRST(&session->locks) : NULL;
+        *ret_view = (struct lock_session_view){
+                .id = session->id,
+                .client = session->client->id.text,
+                .principal = session->principal.text,
+                .lock = lock ? lock->name : "",
+                .lock_size = lock ? lock->name_size : 0,
+                .ttl_ms = session->ttl_ms,
+                .lease = session->lease,
+                .ended = session->ended,
+                .held = session->held,
+        };
+        return true;
+}
+
+bool lock_table_find_session(const struct lock_table *table, uint64_t id, struct lock_session_view *ret_view)
+{
+        return view_session(lock_table_get_session(table, id), ret_view);
+}
+
+bool lock_table_next_session(const struct lock_table *table, uint64_t after, struct lock_session_view *ret_view)
+{
+        return view_session(lock_table_session_after(table, after), ret_view);
+}
+
+bool lock_table_next_ended(const struct lock_table *table, struct lock_session_view *ret_view)
+{
+        return view_session(TAILQ_FIRST(&table->ended), ret_view);
+}
+
 bool lock_table_next(const struct lock_table *table, const char *prefix, size_t prefix_size, const char *after, size_t after_size,
                      struct lock_view *ret_view)
 {
@@ -431,4 +619,9 @@ size_t lock_table_client_count(const struct lock_table *table)
 size_t lock_table_result_count(const struct lock_table *table)
 {
         return table->result_count;
+}
+
+size_t lock_table_session_count(const struct lock_table *table)
+{
+        return table->session_count;
 }

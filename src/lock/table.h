@@ -1,5 +1,10 @@
-/* table.h - who holds what: locks, the clients that own them, and the results
- * kept for retries.
+/* table.h - who holds what: locks, the clients that own them, the sessions in
+ * which they do, and the results kept for retries.
+ *
+ * A session is a record that locks hang on: when it ends they are free. How
+ * long it lives without a sign of life is in it; when that is over, the leader
+ * says by an entry, and nothing here looks at a clock. A lease is a lock alone in
+ * a session of its own, which goes with it.
  *
  * Pure: no clock, no I/O, no limit and no deadline compared when a change is
  * applied (leaving out what is forgotten by a rule in the log's own time). The
@@ -31,14 +36,28 @@ struct lock_view {
         const char *principal;               /* who took it for the client */
         struct holder_view holder;
         uint64_t token;
+        uint64_t session;                    /* in which it is held; 0: in none */
+        uint32_t ttl_ms;                     /* of that session */
         uint64_t since_cluster_ms;
         uint64_t since_wall_ms;
+};
+
+struct lock_session_view {
+        uint64_t id;
+        const char *client;
+        const char *principal;               /* who opened it for the client */
+        const char *lock;                    /* LEASE: the name of its lock; else "" */
+        size_t lock_size;
+        uint32_t ttl_ms;
+        bool lease;
+        bool ended;                          /* what it holds is being freed */
+        uint64_t held;                       /* locks in it */
 };
 
 struct lock_client_view {
         const char *principal;               /* who first spoke for the id */
         uint64_t last_index;
-        uint64_t held;                       /* locks it owns */
+        uint64_t held;                       /* locks it owns, and sessions */
 };
 
 struct lock_result_view {
@@ -64,6 +83,12 @@ bool lock_table_find(const struct lock_table *table, const struct lock_name *nam
 bool lock_table_find_client(const struct lock_table *table, const struct client_id *id, struct lock_client_view *ret_view);
 bool lock_table_find_result(const struct lock_table *table, struct id128 handle, struct lock_result_view *ret_view);
 
+bool lock_table_find_session(const struct lock_table *table, uint64_t id, struct lock_session_view *ret_view);
+/* The first session with an id above after. O(log n). */
+bool lock_table_next_session(const struct lock_table *table, uint64_t after, struct lock_session_view *ret_view);
+/* The session that has ended and holds something still, for longest. */
+bool lock_table_next_ended(const struct lock_table *table, struct lock_session_view *ret_view);
+
 /* The first owned lock whose name is greater than after (bytewise; size 0: before all) and starts with prefix. O(log n). */
 bool lock_table_next(const struct lock_table *table, const char *prefix, size_t prefix_size, const char *after, size_t after_size,
                      struct lock_view *ret_view);
@@ -71,10 +96,11 @@ bool lock_table_next(const struct lock_table *table, const char *prefix, size_t 
 size_t lock_table_lock_count(const struct lock_table *table);
 size_t lock_table_client_count(const struct lock_table *table);
 size_t lock_table_result_count(const struct lock_table *table);
+size_t lock_table_session_count(const struct lock_table *table);
 
 /* --- after-images for the database and for snapshots (DESIGN D6) --- */
 
-enum lock_image_kind { LOCK_IMAGE_LOCK = 1, LOCK_IMAGE_CLIENT = 2, LOCK_IMAGE_RESULT = 3 };
+enum lock_image_kind { LOCK_IMAGE_LOCK = 1, LOCK_IMAGE_CLIENT = 2, LOCK_IMAGE_RESULT = 3, LOCK_IMAGE_SESSION = 5 };
 
 /* One record as it is now. body is authoritative; key, label and number are derived from it for people. */
 struct lock_image {

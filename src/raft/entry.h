@@ -22,6 +22,9 @@ enum raft_entry_kind {
         RAFT_ENTRY_PREEMPT = 5,              /* a granted lock, body by lock/change */
         RAFT_ENTRY_RELEASE = 6,              /* a lock given back, body by lock/change */
         RAFT_ENTRY_CANCEL = 7,               /* a request that may be under way will not happen, body by lock/change */
+        RAFT_ENTRY_OPEN = 8,                 /* a session, body by lock/change */
+        RAFT_ENTRY_CLOSE = 9,                /* its client ended it, body by lock/change */
+        RAFT_ENTRY_EXPIRE = 10,              /* the leader ended it, or goes on freeing what an ended one held, body by lock/change */
 #if RAFT_FEATURE_LEVEL > 1
         RAFT_ENTRY_NEXT = 100,               /* stands for what the next level brings, in tests of upgrades; empty body */
 #endif
@@ -51,6 +54,12 @@ static inline const char *raft_entry_kind_name(enum raft_entry_kind kind)
                 return "release";
         case RAFT_ENTRY_CANCEL:
                 return "cancel";
+        case RAFT_ENTRY_OPEN:
+                return "open";
+        case RAFT_ENTRY_CLOSE:
+                return "close";
+        case RAFT_ENTRY_EXPIRE:
+                return "expire";
 #if RAFT_FEATURE_LEVEL > 1
         case RAFT_ENTRY_NEXT:
                 return "next";
@@ -96,6 +105,7 @@ enum raft_table {
         RAFT_TABLE_CLIENT = 2,               /* key: client id; label: principal; number: index of last change */
         RAFT_TABLE_REQUEST = 3,              /* key: handle as a UUID; label: lock name; number: index of the entry */
         RAFT_TABLE_ADDRESS = 4,              /* key: node id in decimal; label: address; number: index of the entry */
+        RAFT_TABLE_SESSION = 5,              /* key: id in decimal; label: its client's id; number: id */
 };
 
 struct raft_record {

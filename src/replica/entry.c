@@ -11,6 +11,9 @@ static_assert((int)LOCK_CHANGE_CLIENT == (int)RAFT_ENTRY_CLIENT, "one numbering"
 static_assert((int)LOCK_CHANGE_PREEMPT == (int)RAFT_ENTRY_PREEMPT, "one numbering");
 static_assert((int)LOCK_CHANGE_RELEASE == (int)RAFT_ENTRY_RELEASE, "one numbering");
 static_assert((int)LOCK_CHANGE_CANCEL == (int)RAFT_ENTRY_CANCEL, "one numbering");
+static_assert((int)LOCK_CHANGE_OPEN == (int)RAFT_ENTRY_OPEN, "one numbering");
+static_assert((int)LOCK_CHANGE_CLOSE == (int)RAFT_ENTRY_CLOSE, "one numbering");
+static_assert((int)LOCK_CHANGE_EXPIRE == (int)RAFT_ENTRY_EXPIRE, "one numbering");
 
 static bool describe_change(const struct raft_entry *entry, struct entry_columns *columns)
 {
@@ -20,7 +23,7 @@ static bool describe_change(const struct raft_entry *entry, struct entry_columns
                 return false;
         columns->lock = change.name;
         columns->client = change.client;
-        columns->token = entry->kind == RAFT_ENTRY_PREEMPT ? entry->index : change.token;
+        columns->token = lock_change_token(&change, entry->index);
         return true;
 }
 
@@ -49,6 +52,9 @@ bool entry_describe(const struct raft_entry *entry, struct entry_columns *ret_co
         case RAFT_ENTRY_PREEMPT:
         case RAFT_ENTRY_RELEASE:
         case RAFT_ENTRY_CANCEL:
+        case RAFT_ENTRY_OPEN:
+        case RAFT_ENTRY_CLOSE:
+        case RAFT_ENTRY_EXPIRE:
                 return describe_change(entry, ret_columns);
 #if RAFT_FEATURE_LEVEL > 1
         case RAFT_ENTRY_NEXT:

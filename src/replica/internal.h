@@ -45,6 +45,13 @@ struct waiting_read {
         uint64_t batch;                      /* consistent: the question it waits for; 0: not asked yet */
 };
 
+/* A leader's: when a session's time is over, if it is not renewed. */
+struct session_timer {
+        RB_ENTRY(session_timer) by_id, by_due;
+        uint64_t id, due;
+        uint32_t ttl_ms;
+};
+
 /* A leader's: somebody asked how far is committed; the answer waits for the round. */
 struct index_read {
         TAILQ_ENTRY(index_read) link;
@@ -72,6 +79,8 @@ struct refusal {
 RB_HEAD(origin_tree, pending);
 RB_HEAD(forward_tree, pending);
 RB_HEAD(refusal_tree, refusal);
+RB_HEAD(timer_tree, session_timer);
+RB_HEAD(due_tree, session_timer);
 
 struct replica {
         struct replica_settings settings;
@@ -96,6 +105,12 @@ struct replica {
         TAILQ_HEAD(, waiting_read) reads;
         TAILQ_HEAD(, index_read) index_reads;
         uint64_t batch_next, read_retry_at;
+
+        struct timer_tree timers;
+        struct due_tree timers_due;
+        uint64_t timed_term;                 /* the term of this node's leadership in which all sessions have a timer; 0: none */
+        uint64_t expiry_round, expiry_asked; /* the proof of leadership that is waited for, and when it was asked for; ROUND 0: none */
+        bool deferred, again;                /* something waits for a session to be gone; and can be looked at again */
         TAILQ_HEAD(, waiting_admin) admins;
         uint64_t admin_next;
         TAILQ_HEAD(, waiting_join) joins;
@@ -149,6 +164,21 @@ void replica_leader_changed(struct replica *replica, bool was_leader);
 void replica_sweep_requests(struct replica *replica);
 void replica_forwarded(struct replica *replica, uint64_t node, const struct node_message *message);
 void replica_forward_reply(struct replica *replica, const struct node_message *message);
+
+/* Proposes the change, and returns its index. On a leader that may decide. */
+uint64_t replica_append(struct replica *replica, const struct lock_change *change);
+
+/* session.c */
+void replica_sessions_init(struct replica *replica);
+void replica_sessions_done(struct replica *replica);
+/* The entry at id was applied, and made a session. */
+void replica_session_opened(struct replica *replica, uint64_t id, uint32_t ttl_ms);
+/* It has its whole time again. */
+void replica_session_renewed(struct replica *replica, uint64_t id);
+/* Nothing was done for so long. */
+void replica_sessions_stalled(struct replica *replica, uint64_t gap_ms);
+void replica_sessions_turn(struct replica *replica);
+void replica_sessions_leader_changed(struct replica *replica);
 
 /* read.c */
 void replica_reads_init(struct replica *replica);

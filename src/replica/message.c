@@ -14,14 +14,31 @@ static void put_request(struct bytes *bytes, const struct lock_request *request)
         principal_put(bytes, &request->principal);
         lock_name_put(bytes, &request->name);
         bytes_put_u64(bytes, request->token);
+        bytes_put_u64(bytes, request->session);
+        bytes_put_u32(bytes, request->ttl_ms);
         holder_view_put(bytes, request->holder);
+}
+
+/* A request has what its kind says, and no more. */
+static bool request_agrees(const struct lock_request *request)
+{
+        bool ttl_is_valid = request->ttl_ms >= LIMIT_TTL_MIN_MS && request->ttl_ms <= LIMIT_TTL_MS;
+        bool preempts = request->kind == LOCK_CHANGE_PREEMPT, opens = request->kind == LOCK_CHANGE_OPEN;
+        bool in_session = request->kind == LOCK_CHANGE_CLOSE || request->kind == LOCK_RENEW;
+
+        if ((request->kind == LOCK_RENEW) != (request->seq == 0) || (request->kind == LOCK_CHANGE_RELEASE) != (request->token != 0))
+                return false;
+        if (preempts)
+                return request->ttl_ms == 0 || (ttl_is_valid && request->session == 0);
+        return in_session == (request->session != 0) && (opens ? ttl_is_valid : request->ttl_ms == 0 && request->holder.size == 0) &&
+               (lock_change_names(request->kind) || request->name.size == 0);
 }
 
 static void get_request(struct bytes_reader *reader, struct lock_request *request)
 {
         uint8_t kind = bytes_get_u8(reader);
 
-        if (kind < LOCK_CHANGE_CLIENT || kind > LOCK_CHANGE_CANCEL) {
+        if ((kind < LOCK_CHANGE_CLIENT || kind > LOCK_CHANGE_CLOSE) && kind != LOCK_RENEW) {
                 reader->bad = true;
                 return;
         }
@@ -30,10 +47,12 @@ static void get_request(struct bytes_reader *reader, struct lock_request *reques
         request->seq = bytes_get_u64(reader);
         client_id_get(reader, kind == LOCK_CHANGE_CLIENT, &request->client);
         principal_get(reader, false, &request->principal);
-        lock_name_get(reader, kind == LOCK_CHANGE_CLIENT, &request->name);
+        lock_name_get(reader, !lock_change_names(request->kind), &request->name);
         request->token = bytes_get_u64(reader);
+        request->session = bytes_get_u64(reader);
+        request->ttl_ms = bytes_get_u32(reader);
         holder_view_get(reader, &request->holder);
-        if (request->seq == 0 || (kind == LOCK_CHANGE_RELEASE) != (request->token != 0) || (kind != LOCK_CHANGE_PREEMPT && request->holder.size > 0))
+        if (!request_agrees(request))
                 reader->bad = true;
 }
 
@@ -108,7 +127,7 @@ static enum replica_outcome get_outcome(struct bytes_reader *reader)
 {
         uint8_t number = bytes_get_u8(reader);
 
-        if (number < REPLICA_YES || number > REPLICA_NOT_LEADER)
+        if (number < REPLICA_YES || number > REPLICA_NO_SESSION)
                 reader->bad = true;
         return (enum replica_outcome)number;
 }

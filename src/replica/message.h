@@ -36,6 +36,7 @@ enum replica_outcome {
         REPLICA_UNKNOWN = 6,                 /* it may have happened or not */
         REPLICA_NO_LEADER = 7,               /* unknown, and most probably not sent: no leader with a majority in time */
         REPLICA_NOT_LEADER = 8,              /* between nodes only: ask another */
+        REPLICA_NO_SESSION = 9,              /* no: the session has ended, or the client never had it */
 };
 
 enum join_outcome {

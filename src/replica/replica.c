@@ -26,15 +26,20 @@ static void use_next_level(struct replica *replica)
 /* D8: the order of a turn is written here and nowhere else. */
 void replica_turn(struct replica *replica)
 {
+        uint64_t applied = replica->applied;
+
+        replica->deferred = false;
 #if RAFT_FEATURE_LEVEL > 1
         use_next_level(replica);
 #endif
         replica_decide_waiting(replica);     /* appends what may be changed; nothing is answered yet */
+        replica_sessions_turn(replica);      /* after what was renewed */
         replica_admin_turn(replica);
         replica_ask_reads(replica);          /* one round proves leadership to all of them */
         raft_flush(replica->raft);           /* one transaction, and appends for every follower */
         replica_take_stages(replica);
         replica_apply_committed(replica);
+        replica->again = replica->deferred && replica->applied > applied;
         replica_answer_waiting(replica);
         replica_answer_joins(replica);
         replica_flush_base(replica);
@@ -56,6 +61,7 @@ struct replica *replica_new(const struct replica_settings *settings, const struc
         replica->applied_cluster_ms = start->base.cluster_ms;
         replica->log_first = start->log_first;
         replica_requests_init(replica);
+        replica_sessions_init(replica);
         return replica;
 }
 
@@ -65,6 +71,7 @@ struct replica *replica_free(struct replica *replica)
                 return NULL;
         replica_effects_clear(replica);
         replica_requests_done(replica);
+        replica_sessions_done(replica);
         for (size_t i = 0; i < replica->send_capacity; i++)
                 bytes_done(&replica->send_bytes[i]);
         for (size_t i = 0; i < replica->image_capacity; i++)
@@ -149,6 +156,8 @@ bool replica_may_decide(const struct replica *replica)
 
 void replica_tick(struct replica *replica, uint64_t now, uint64_t wall)
 {
+        if (now > replica->now)
+                replica_sessions_stalled(replica, now - replica->now);
         replica->now = now;
         raft_tick(replica->raft, now, wall);
         notice_leadership(replica);
@@ -267,7 +276,7 @@ void replica_set_settings(struct replica *replica, const struct replica_settings
 
 bool replica_has_more(const struct replica *replica)
 {
-        return replica->applied < raft_commit(replica->raft);
+        return replica->applied < raft_commit(replica->raft) || replica->again;
 }
 
 const struct lock_table *replica_table(const struct replica *replica)

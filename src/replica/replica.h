@@ -139,5 +139,7 @@ uint64_t replica_cluster_ms(const struct replica *replica);
 /* -1: never heard; 0 on a leader with a quorum. */
 int64_t replica_leader_age_ms(const struct replica *replica);
 uint64_t replica_log_first(const struct replica *replica);
+/* How long the session has left if it is not renewed; -1: this node does not lead, or there is no such session. */
+int64_t replica_session_left_ms(const struct replica *replica, uint64_t session);
 /* Requests and reads waiting for an answer. */
 size_t replica_pending_count(const struct replica *replica);

@@ -238,7 +238,7 @@ static void wait_for_commit(struct replica *replica, struct pending *pending, ui
         move(replica, pending, PENDING_COMMIT);
 }
 
-static void append_change(struct replica *replica, struct pending *pending, const struct lock_change *change)
+uint64_t replica_append(struct replica *replica, const struct lock_change *change)
 {
         struct bytes body = { 0 };
         uint64_t index;
@@ -247,9 +247,16 @@ static void append_change(struct replica *replica, struct pending *pending, cons
         index = raft_propose(replica->raft, (enum raft_entry_kind)change->kind, body.data, body.size);
         bytes_done(&body);
         lock_overlay_add(replica->overlay, index, change);
+        return index;
+}
+
+static void append_change(struct replica *replica, struct pending *pending, const struct lock_change *change)
+{
+        uint64_t index = replica_append(replica, change);
+
         pending->sent = true;
-        pending->token = change->kind == LOCK_CHANGE_PREEMPT ? index : change->token;
-        if (change->kind == LOCK_CHANGE_PREEMPT || change->kind == LOCK_CHANGE_CLIENT)
+        pending->token = lock_change_token(change, index);
+        if (change->kind == LOCK_CHANGE_PREEMPT || change->kind == LOCK_CHANGE_CLIENT || change->kind == LOCK_CHANGE_OPEN)
                 pending->owner = change->client;
         wait_for_commit(replica, pending, index);
 }
@@ -267,7 +274,7 @@ static void refuse(struct replica *replica, struct pending *pending, enum replic
         pending->owner = decision->owner;
         pending->token = decision->token;
         pending->index = raft_last(replica->raft);
-        if (pending->request.kind != LOCK_CHANGE_CANCEL)
+        if (pending->request.kind != LOCK_CHANGE_CANCEL && pending->request.kind != LOCK_RENEW)
                 remember_refusal(replica, pending);
         wait_for_round(replica, pending);
 }
@@ -281,9 +288,22 @@ static void refuse_again(struct replica *replica, struct pending *pending, const
         wait_for_round(replica, pending);
 }
 
+/* S5: a yes rests on a proof of leadership from after it came: a leader elected since then counts its full time from later on. */
+static void renew(struct replica *replica, struct pending *pending)
+{
+        replica_session_renewed(replica, pending->request.session);
+        pending->outcome = REPLICA_YES;
+        pending->token = pending->request.session;
+        pending->index = 0;
+        if (MUTATED(RENEW_UNPROVED))
+                wait_for_commit(replica, pending, 0);
+        else
+                wait_for_round(replica, pending);
+}
+
 static void decide(struct replica *replica, struct pending *pending)
 {
-        bool cancels = pending->request.kind == LOCK_CHANGE_CANCEL;
+        bool cancels = pending->request.kind == LOCK_CHANGE_CANCEL || pending->request.kind == LOCK_RENEW;
         const struct refusal *refusal = cancels ? NULL : find_refusal(replica, &pending->request);
         struct lock_decision decision;
 
@@ -319,6 +339,15 @@ static void decide(struct replica *replica, struct pending *pending)
         case LOCK_UNKNOWABLE:
                 refuse(replica, pending, REPLICA_UNKNOWN, &decision);
                 return;
+        case LOCK_NO_SESSION:
+                refuse(replica, pending, REPLICA_NO_SESSION, &decision);
+                return;
+        case LOCK_RENEWED:
+                renew(replica, pending);
+                return;
+        case LOCK_LATER:
+                replica->deferred = true;
+                return;                      /* stays where it is */
         }
         abort();
 }
@@ -425,6 +454,8 @@ void replica_leader_changed(struct replica *replica, bool was_leader)
         }
         if (was_leader)
                 forget_unsaid_refusals(replica);
+        if (was_leader)
+                replica_sessions_leader_changed(replica);
         replica_reads_leader_changed(replica);
         replica_admin_leader_changed(replica);
 }

@@ -40,9 +40,14 @@ static void apply_entry(struct replica *replica, const struct raft_entry *entry)
         case RAFT_ENTRY_PREEMPT:
         case RAFT_ENTRY_RELEASE:
         case RAFT_ENTRY_CANCEL:
+        case RAFT_ENTRY_OPEN:
+        case RAFT_ENTRY_CLOSE:
+        case RAFT_ENTRY_EXPIRE:
                 valid = lock_change_get((enum lock_change_kind)entry->kind, entry->body, entry->size, &change);
                 if (valid)
                         lock_table_apply(replica->table, &moment, &change);
+                if (valid && change.ttl_ms != 0)
+                        replica_session_opened(replica, entry->index, change.ttl_ms);
                 break;
         }
         assert(valid);                       /* checked before it was appended */
@@ -109,6 +114,7 @@ static void image_record(const struct lock_image *image, struct raft_record *rec
         static_assert((int)LOCK_IMAGE_LOCK == (int)RAFT_TABLE_LOCK, "one numbering");
         static_assert((int)LOCK_IMAGE_CLIENT == (int)RAFT_TABLE_CLIENT, "one numbering");
         static_assert((int)LOCK_IMAGE_RESULT == (int)RAFT_TABLE_REQUEST, "one numbering");
+        static_assert((int)LOCK_IMAGE_SESSION == (int)RAFT_TABLE_SESSION, "one numbering");
         *record = (struct raft_record){ .table = (enum raft_table)image->kind, .key = image->key };
         if (image->deleted)
                 return;
@@ -241,6 +247,7 @@ static bool load_record(struct lock_table *table, struct directory *directory, c
         case RAFT_TABLE_LOCK:
         case RAFT_TABLE_CLIENT:
         case RAFT_TABLE_REQUEST:
+        case RAFT_TABLE_SESSION:
                 return record->body && lock_table_load(table, (enum lock_image_kind)record->table, record->key, record->label, record->number,
                                                        record->body, record->body_size);
         case RAFT_TABLE_ADDRESS:

@@ -55,6 +55,11 @@ enum statement {
         STATEMENT_ADDRESS_LIST,
         STATEMENT_ADDRESS_STAGE,
         STATEMENT_ADDRESS_STAGE_CLEAR,
+        STATEMENT_SESSION_PUT,
+        STATEMENT_SESSION_DELETE,
+        STATEMENT_SESSION_LIST,
+        STATEMENT_SESSION_STAGE,
+        STATEMENT_SESSION_STAGE_CLEAR,
 
         STATEMENT_COUNT,
 };
@@ -67,7 +72,7 @@ struct state_table {
         enum statement put, delete, list, stage, stage_clear;
 };
 
-#define STATE_TABLE_COUNT 4
+#define STATE_TABLE_COUNT 5
 extern const struct state_table state_tables[STATE_TABLE_COUNT];
 /* NULL: no such table. */
 const struct state_table *state_table_of(enum raft_table table);

@@ -52,6 +52,12 @@ const char *const statement_texts[STATEMENT_COUNT] = {
         [STATEMENT_ADDRESS_LIST] = "SELECT node, address, entry_index, body FROM address",
         [STATEMENT_ADDRESS_STAGE] = "INSERT OR REPLACE INTO stage_address (node, address, entry_index, body) VALUES (?1, ?2, ?3, ?4)",
         [STATEMENT_ADDRESS_STAGE_CLEAR] = "DELETE FROM stage_address",
+
+        [STATEMENT_SESSION_PUT] = "INSERT OR REPLACE INTO session (id, client, token, body) VALUES (?1, ?2, ?3, ?4)",
+        [STATEMENT_SESSION_DELETE] = "DELETE FROM session WHERE id = ?1",
+        [STATEMENT_SESSION_LIST] = "SELECT id, client, token, body FROM session",
+        [STATEMENT_SESSION_STAGE] = "INSERT OR REPLACE INTO stage_session (id, client, token, body) VALUES (?1, ?2, ?3, ?4)",
+        [STATEMENT_SESSION_STAGE_CLEAR] = "DELETE FROM stage_session",
 };
 
 #define STATE_TABLE(name)                                 \
@@ -67,6 +73,7 @@ const char *const statement_texts[STATEMENT_COUNT] = {
 /* In the order in which they are loaded and streamed. */
 const struct state_table state_tables[STATE_TABLE_COUNT] = {
         STATE_TABLE(CLIENT),
+        STATE_TABLE(SESSION),
         STATE_TABLE(LOCK),
         STATE_TABLE(REQUEST),
         STATE_TABLE(ADDRESS),

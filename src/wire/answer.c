@@ -5,8 +5,8 @@
 #include "base/cleanup.h"
 #include "wire/internal.h"
 
-/* The shortest row: three texts of one byte with their sizes, three numbers, an empty holder's size. The shortest event: two empty texts, one byte of kind, five numbers. */
-#define ROW_BYTES_MIN 32
+/* The shortest row: three texts of one byte with their sizes, six numbers, an empty holder's size. The shortest event: two empty texts, one byte of kind, five numbers. */
+#define ROW_BYTES_MIN 52
 #define EVENT_BYTES_MIN 44
 /* The shortest member: a name of one byte, no address, three numbers and the flags. */
 #define MEMBER_BYTES_MIN 23
@@ -194,6 +194,9 @@ void wire_write_row(struct bytes *out, const struct wire_row *row)
         bytes_put_u64(out, row->token);
         bytes_put_u64(out, row->held_ms);
         bytes_put_u64(out, row->since_wall_ms);
+        bytes_put_u64(out, row->session);
+        bytes_put_u32(out, row->ttl_ms);
+        put_i64(out, row->expires_ms);
         principal_put(out, &row->principal);
         holder_view_put(out, row->holder);
 }
@@ -205,6 +208,11 @@ bool wire_read_row(struct bytes_reader *rows, struct wire_row *ret_row)
         ret_row->token = get_token(rows);
         ret_row->held_ms = bytes_get_u64(rows);
         ret_row->since_wall_ms = bytes_get_u64(rows);
+        ret_row->session = get_token(rows);
+        ret_row->ttl_ms = bytes_get_u32(rows);
+        ret_row->expires_ms = get_age(rows);
+        if ((ret_row->session == 0) != (ret_row->ttl_ms == 0))
+                rows->bad = true;
         principal_get(rows, false, &ret_row->principal);
         holder_view_get(rows, &ret_row->holder);
         return !rows->bad;

@@ -46,8 +46,26 @@ static void put_change(struct bytes *out, const struct wire_request *request)
         lock_name_put(out, &request->name);
         if (request->type == WIRE_RELEASE)
                 bytes_put_u64(out, request->token);
-        if (request->type == WIRE_PREEMPT)
+        if (request->type == WIRE_PREEMPT) {
+                bytes_put_u64(out, request->session);
+                bytes_put_u32(out, request->ttl_ms);
                 holder_view_put(out, request->holder);
+        }
+}
+
+static void put_session(struct bytes *out, const struct wire_request *request)
+{
+        if (request->type != WIRE_RENEW) {
+                id128_put(out, request->handle);
+                bytes_put_u64(out, request->seq);
+        }
+        client_id_put(out, &request->client);
+        if (request->type == WIRE_OPEN) {
+                bytes_put_u32(out, request->ttl_ms);
+                holder_view_put(out, request->holder);
+        } else {
+                bytes_put_u64(out, request->session);
+        }
 }
 
 static void put_check(struct bytes *out, const struct wire_request *request)
@@ -91,6 +109,11 @@ void wire_write_request(struct bytes *out, const struct wire_request *request)
         case WIRE_CANCEL:
                 put_change(out, request);
                 break;
+        case WIRE_OPEN:
+        case WIRE_CLOSE:
+        case WIRE_RENEW:
+                put_session(out, request);
+                break;
         case WIRE_CHECK:
         case WIRE_SHOW:
                 put_check(out, request);
@@ -125,6 +148,43 @@ void wire_write_request(struct bytes *out, const struct wire_request *request)
         wire_frame_end(out, frame, LIMIT_CLIENT_REQUEST_BYTES);
 }
 
+static bool ttl_is_valid(uint32_t ttl_ms)
+{
+        return ttl_ms >= LIMIT_TTL_MIN_MS && ttl_ms <= LIMIT_TTL_MS;
+}
+
+static bool get_change(struct bytes_reader *reader, struct wire_request *request)
+{
+        request->handle = id128_get(reader);
+        request->seq = bytes_get_u64(reader);
+        client_id_get(reader, true, &request->client);
+        lock_name_get(reader, false, &request->name);
+        if (request->type == WIRE_RELEASE)
+                request->token = bytes_get_u64(reader);
+        if (request->type != WIRE_PREEMPT)
+                return true;
+        request->session = bytes_get_u64(reader);
+        request->ttl_ms = bytes_get_u32(reader);
+        holder_view_get(reader, &request->holder);
+        return request->ttl_ms == 0 || (request->session == 0 && ttl_is_valid(request->ttl_ms));
+}
+
+static bool get_session(struct bytes_reader *reader, struct wire_request *request)
+{
+        if (request->type != WIRE_RENEW) {
+                request->handle = id128_get(reader);
+                request->seq = bytes_get_u64(reader);
+        }
+        client_id_get(reader, true, &request->client);
+        if (request->type == WIRE_OPEN) {
+                request->ttl_ms = bytes_get_u32(reader);
+                holder_view_get(reader, &request->holder);
+                return ttl_is_valid(request->ttl_ms);
+        }
+        request->session = bytes_get_u64(reader);
+        return request->session != 0;
+}
+
 static void get_limit(struct bytes_reader *reader, struct wire_request *request)
 {
         request->limit = bytes_get_u16(reader);
@@ -139,15 +199,11 @@ static bool get_request(struct bytes_reader *reader, uint8_t type, struct wire_r
         case WIRE_PREEMPT:
         case WIRE_RELEASE:
         case WIRE_CANCEL:
-                request->handle = id128_get(reader);
-                request->seq = bytes_get_u64(reader);
-                client_id_get(reader, true, &request->client);
-                lock_name_get(reader, false, &request->name);
-                if (type == WIRE_RELEASE)
-                        request->token = bytes_get_u64(reader);
-                if (type == WIRE_PREEMPT)
-                        holder_view_get(reader, &request->holder);
-                return true;
+                return get_change(reader, request);
+        case WIRE_OPEN:
+        case WIRE_CLOSE:
+        case WIRE_RENEW:
+                return get_session(reader, request);
         case WIRE_CHECK:
         case WIRE_SHOW:
                 request->min_index = bytes_get_u64(reader);

@@ -38,10 +38,13 @@ enum wire_type {
         WIRE_REMOVE = 11,                    /* the node of that name from the cluster */
         WIRE_BACKUP = 12,
         WIRE_SHOW = 13,                      /* all that is known of one lock */
+        WIRE_OPEN = 14,                      /* a session, which lives while it is renewed; YES: token is its id */
+        WIRE_CLOSE = 15,                     /* a session ends, and with it every hold in it */
+        WIRE_RENEW = 16,                     /* a session or a lease is wanted for its time to live from now on. Changes no log */
         /* node to client */
         WIRE_WELCOME = 65,
         WIRE_REFUSAL = 66,                   /* closes the conversation; reason for people */
-        WIRE_RESULT = 67,                    /* to PREEMPT, RELEASE, CHECK, CANCEL, TRANSFER, REMOVE */
+        WIRE_RESULT = 67,                    /* to PREEMPT, RELEASE, CHECK, CANCEL, TRANSFER, REMOVE, OPEN, CLOSE, RENEW */
         WIRE_ROWS = 68,                      /* to LIST; to SHOW: one, or none when nobody owns it */
         WIRE_EVENTS = 69,                    /* to HISTORY */
         WIRE_STATE = 70,                     /* to STATUS */
@@ -84,13 +87,15 @@ struct wire_request {
         uint32_t deadline_ms;                /* from receipt; after it the answer is UNKNOWN; 0: the node's default */
         uint64_t min_index;                  /* CHECK, SHOW, LIST, BACKUP: the highest index this client has seen; the node waits to have applied it */
         bool consistent;                     /* CHECK, SHOW: with everything that anybody was told before; costs a round of the leader */
-        struct id128 handle;                 /* PREEMPT, RELEASE: request id, DESIGN section 5; CANCEL: that of the request it is about */
+        struct id128 handle;                 /* PREEMPT, RELEASE, OPEN, CLOSE: request id, DESIGN section 5; CANCEL: that of the request it is about */
         uint64_t seq;
-        struct client_id client;             /* PREEMPT, RELEASE, CANCEL: on whose behalf; size 0: the hello's */
+        struct client_id client;             /* PREEMPT, RELEASE, CANCEL, OPEN, CLOSE, RENEW: on whose behalf; size 0: the hello's */
         char node[LIMIT_NODE_NAME_BYTES + 1]; /* TRANSFER, REMOVE */
         struct lock_name name;               /* PREEMPT, RELEASE, CANCEL, CHECK, SHOW; LIST: prefix, HISTORY: lock, may be empty */
         uint64_t token;                      /* RELEASE: of the hold that is given up, as its grant or a CHECK told it; never 0 */
-        struct holder_view holder;           /* PREEMPT; read: a part of the frame */
+        uint64_t session;                    /* CLOSE, RENEW: which; a lease's is its token. PREEMPT: in which; 0: in none */
+        uint32_t ttl_ms;                     /* OPEN: time to live, LIMIT_TTL_MIN_MS to LIMIT_TTL_MS. PREEMPT: of the lease; 0: none, and always 0 in a session */
+        struct holder_view holder;           /* PREEMPT, OPEN; read: a part of the frame */
         struct lock_name after;              /* LIST; may be empty */
         uint64_t after_index;                /* HISTORY */
         uint16_t limit;                      /* LIST, HISTORY: 1 to LIMIT_PAGE_ROWS */
@@ -120,6 +125,9 @@ struct wire_row {
         uint64_t token;
         uint64_t held_ms;
         uint64_t since_wall_ms;
+        uint64_t session;                    /* in which it is held; a lease: its token; 0: until it is released */
+        uint32_t ttl_ms;                     /* of that session; 0: none */
+        int64_t expires_ms;                  /* without a renewal it may end after so long; -1: only a leader knows, or never */
         struct principal principal;          /* who took it for the owner */
         struct holder_view holder;           /* read: a part of the frame */
 };

@@ -7,7 +7,7 @@
 
 #include "sim.h"
 
-const char *const client_outcomes[] = { "?", "yes", "held", "not-owner", "foreign", "full", "unknown", "no-leader", "not-leader", NULL };
+const char *const client_outcomes[] = { "?", "yes", "held", "not-owner", "foreign", "full", "unknown", "no-leader", "not-leader", "no-session", NULL };
 
 static void again_at(struct sim *sim, struct sim_client *client, uint64_t at)
 {
@@ -18,7 +18,8 @@ static void again_at(struct sim *sim, struct sim_client *client, uint64_t at)
 void client_begin(struct sim *sim)
 {
         for (unsigned i = 0; i < SIM_CLIENTS; i++) {
-                sim->clients[i] = (struct sim_client){ .number = i };
+                sim->clients[i] = (struct sim_client){ .number = i, .clock_rate = sim->drift_per_1000 == 10 ? sim_between(sim, 996, 1004) : 1000 };
+                sim_at(sim, sim->now + sim_random(sim, 500 * MS), EVENT_RENEW, i, 0, 0, NULL);
                 again_at(sim, &sim->clients[i], sim->now + sim_random(sim, 500 * MS));
         }
 }
@@ -46,7 +47,7 @@ static void set_request(struct sim *sim, struct sim_client *client, enum lock_ch
         else
                 (void)snprintf(text, sizeof(text), "c%u", as);
         (void)client_id_set(&request->client, text, strlen(text));
-        if (kind == LOCK_CHANGE_CLIENT)
+        if (!lock_change_names(kind))
                 return;
         (void)snprintf(text, sizeof(text), "lock/%c", 'a' + (char)lock);
         (void)lock_name_set(&request->name, text, strlen(text));
@@ -60,6 +61,30 @@ static void set_request(struct sim *sim, struct sim_client *client, enum lock_ch
         memcpy(client->holder, bytes.data, bytes.size);
         request->holder = (struct holder_view){ .data = client->holder, .size = (uint16_t)bytes.size };
         bytes_done(&bytes);
+}
+
+/* Held until it is given back, or as a lease, or in the session. */
+static void set_preempt(struct sim *sim, struct sim_client *client, unsigned lock)
+{
+        set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, client->number);
+        if (client->opened.until > sim->now && sim_chance(sim, 500))
+                client->request.session = client->opened.id;
+        else if (client->former != 0 && sim_chance(sim, 200))
+                client->request.session = client->former;
+        else if (sim_chance(sim, 500))
+                client->request.ttl_ms = (uint32_t)sim_between(sim, 1000, 4000);
+}
+
+static void set_session(struct sim *sim, struct sim_client *client)
+{
+        if (client->opened.id == 0) {
+                set_request(sim, client, LOCK_CHANGE_OPEN, 0, client->number);
+                client->request.ttl_ms = (uint32_t)sim_between(sim, 1000, 4000);
+        } else {
+                set_request(sim, client, LOCK_CHANGE_CLOSE, 0, client->number);
+                client->request.session = client->opened.id;
+                lease_close(client);
+        }
 }
 
 static void set_read(struct sim_client *client, unsigned lock)
@@ -80,6 +105,7 @@ static void set_release(struct sim *sim, struct sim_client *client, unsigned loc
                 client->consistent = true;
         } else {
                 set_request(sim, client, LOCK_CHANGE_RELEASE, lock, client->number);
+                lease_let_go(client, lock);
         }
 }
 
@@ -95,7 +121,9 @@ static void choose(struct sim *sim, struct sim_client *client)
                 if (client->holds[lock])
                         set_release(sim, client, lock);
                 else
-                        set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, client->number);
+                        set_preempt(sim, client, lock);
+        } else if (sim_chance(sim, client->opened.id == 0 ? 150 : 30)) {
+                set_session(sim, client);
         } else if (dice < 3) {
                 set_request(sim, client, LOCK_CHANGE_CLIENT, 0, 0);
         } else if (dice < 7) {
@@ -110,14 +138,13 @@ static void choose(struct sim *sim, struct sim_client *client)
                 set_request(sim, client, LOCK_CHANGE_RELEASE, lock, client->number);
                 client->request.token = client->older[lock];
         } else {
-                set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, client->number);
+                set_preempt(sim, client, lock);
         }
 }
 
 /* --- asking --- */
 
-/* The leader of the lowest term: one that does not know yet that it was deposed. */
-static struct sim_node *stale_leader(struct sim *sim)
+struct sim_node *client_stale_leader(struct sim *sim)
 {
         struct sim_node *stale = NULL;
 
@@ -131,9 +158,9 @@ static struct sim_node *stale_leader(struct sim *sim)
         return stale;
 }
 
-static struct sim_node *any_node(struct sim *sim)
+struct sim_node *client_any_node(struct sim *sim)
 {
-        struct sim_node *node = sim_chance(sim, 250) ? stale_leader(sim) : NULL;
+        struct sim_node *node = sim_chance(sim, 250) ? client_stale_leader(sim) : NULL;
 
         if (!node)
                 node = &sim->nodes[sim_random(sim, sim->node_count)];
@@ -174,9 +201,10 @@ void client_next(struct sim *sim, struct sim_client *client)
         client->busy = true;
         client->copies = 0;
         client->acked_before = sim->acked;
+        client->asked_at = sim->now;
         client->deadline = sim->now + sim_between(sim, 2000, 15000) * MS;
         history_asked(sim, client);
-        attempt(sim, client, any_node(sim));
+        attempt(sim, client, client_any_node(sim));
 }
 
 static void learn_token(struct sim_client *client, unsigned lock, uint64_t token)
@@ -188,7 +216,7 @@ static void learn_token(struct sim_client *client, unsigned lock, uint64_t token
 }
 
 /* What it has to take for true of the lock it asked about. */
-static void believe(struct sim_client *client, enum replica_outcome outcome, const struct replica_answer *answer)
+static void believe(struct sim *sim, struct sim_client *client, enum replica_outcome outcome, const struct replica_answer *answer)
 {
         unsigned lock = (unsigned)(client->request.name.text[5] - 'a');
         bool granted = outcome == REPLICA_YES && client->request.kind == LOCK_CHANGE_PREEMPT;
@@ -202,6 +230,10 @@ static void believe(struct sim_client *client, enum replica_outcome outcome, con
                                           client_id_equal(&answer->client, &client->request.client));
         if (client->holds[lock])
                 learn_token(client, lock, answer->token);
+        if (granted)
+                lease_granted(sim, client, lock, answer->token);
+        else if (!client->holds[lock])
+                lease_let_go(client, lock);
 }
 
 static void believe_read(struct sim_client *client)
@@ -212,6 +244,8 @@ static void believe_read(struct sim_client *client)
         client->holds[lock] = client->read_owner && client->read_owner[1] == (char)('0' + client->number);
         if (client->holds[lock])
                 learn_token(client, lock, client->read_token);
+        else
+                lease_let_go(client, lock);
 }
 
 /* answer: of the nodes; NULL: there was none, or it was refused before it was cancelled. */
@@ -236,26 +270,31 @@ static void finish(struct sim *sim, struct sim_client *client, enum replica_outc
         client->accepted = outcome == REPLICA_YES;
         if (request->kind == LOCK_CHANGE_CLIENT || request->client.text[1] != (char)('0' + client->number))
                 return;
-        believe(client, outcome, answer);
+        if (!lock_change_names(request->kind)) {
+                lease_opened(sim, client, outcome, answer ? answer->token : 0);
+                return;
+        }
+        believe(sim, client, outcome, answer);
 }
 
 /* After a no another copy of the request may still be under way: it shall not happen. */
 static void begin_cancel(struct sim *sim, struct sim_client *client, enum replica_outcome outcome)
 {
         client->refused = outcome;
-        client->was = client->request.kind;
+        client->was = client->request;
         client->request.kind = LOCK_CHANGE_CANCEL;
         client->request.holder.size = 0;
-        client->request.token = 0;
+        client->request.token = client->request.session = 0;
+        client->request.ttl_ms = 0;
         client->acked_before = sim->acked;
         client->deadline = MAX(client->deadline, sim->now) + 5000 * MS;
-        attempt(sim, client, sim->script ? &sim->nodes[client->node] : any_node(sim));
+        attempt(sim, client, sim->script ? &sim->nodes[client->node] : client_any_node(sim));
 }
 
 /* The cancel says what became of the request. */
 static void finish_cancel(struct sim *sim, struct sim_client *client, const struct replica_answer *answer)
 {
-        client->request.kind = client->was;
+        client->request = client->was;
         if (answer->outcome == REPLICA_YES && answer->token == 0) {
                 history_refused(sim, client);
                 finish(sim, client, client->refused, NULL);
@@ -273,16 +312,16 @@ void client_patience(struct sim *sim, struct sim_client *client, uint64_t number
                 client_hang_up(sim, client);
         if (sim->now >= client->deadline) {
                 if (client->request.kind == LOCK_CHANGE_CANCEL)
-                        client->request.kind = client->was;
+                        client->request = client->was;
                 finish(sim, client, REPLICA_UNKNOWN, NULL);
                 return;
         }
-        attempt(sim, client, any_node(sim));
+        attempt(sim, client, client_any_node(sim));
 }
 
 static const char *word_of(enum lock_change_kind kind)
 {
-        switch (kind) {
+        switch ((int)kind) {
         case LOCK_CHANGE_CLIENT:
                 return "an id";
         case LOCK_CHANGE_PREEMPT:
@@ -291,13 +330,18 @@ static const char *word_of(enum lock_change_kind kind)
                 return "release";
         case LOCK_CHANGE_CANCEL:
                 return "cancel";
+        case LOCK_CHANGE_OPEN:
+                return "open";
+        case LOCK_CHANGE_CLOSE:
+                return "close";
         }
         return "?";
 }
 
 static void take_answer(struct sim *sim, const struct sim_node *node, struct sim_client *client, const struct replica_answer *answer)
 {
-        bool is_no = answer->outcome == REPLICA_HELD || answer->outcome == REPLICA_NOT_OWNER || answer->outcome == REPLICA_FOREIGN_CLIENT;
+        bool is_no = answer->outcome == REPLICA_HELD || answer->outcome == REPLICA_NOT_OWNER || answer->outcome == REPLICA_FOREIGN_CLIENT ||
+                     answer->outcome == REPLICA_NO_SESSION;
 
         sim_trace(sim, "client %u: %s %s at node %u: %s, index %" PRIu64 ", token %" PRIu64 ", owner '%s' (request %" PRIu64 ":%" PRIu64 ")", client->number,
                   word_of(client->request.kind), client->request.name.text, node->number + 1, client_outcomes[answer->outcome], answer->index,
@@ -307,7 +351,7 @@ static void take_answer(struct sim *sim, const struct sim_node *node, struct sim
                 sim_fail(sim, "client %u is answered by node %u before its own map shows it", client->number, node->number + 1);
         if (client->request.kind == LOCK_CHANGE_CANCEL) {
                 finish_cancel(sim, client, answer);
-        } else if (is_no && client->copies > 1 && client->request.kind != LOCK_CHANGE_CLIENT) {
+        } else if (is_no && client->copies > 1 && lock_change_names(client->request.kind)) {
                 begin_cancel(sim, client, answer->outcome);
         } else {
                 if (is_no)
@@ -318,8 +362,12 @@ static void take_answer(struct sim *sim, const struct sim_node *node, struct sim
 
 void client_answer(struct sim *sim, struct sim_node *node, const struct replica_answer *answer)
 {
-        struct sim_client *client = &sim->clients[answer->origin.tag];
+        struct sim_client *client = &sim->clients[answer->origin.tag % SIM_CLIENTS];
 
+        if (answer->origin.tag >= SIM_CLIENTS) {
+                lease_answer(sim, node, client, answer);
+                return;
+        }
         if (!client->busy || client->session != answer->origin.session)
                 return;
         if (answer->outcome != REPLICA_UNKNOWN && answer->outcome != REPLICA_NO_LEADER)
@@ -339,6 +387,7 @@ static void begin_request(struct sim *sim, struct sim_client *client, struct sim
         client->busy = true;
         client->copies = 0;
         client->acked_before = sim->acked;
+        client->asked_at = sim->now;
         client->deadline = sim->now + 60000 * MS;
         history_asked(sim, client);
         attempt(sim, client, node);
@@ -348,6 +397,39 @@ void client_ask(struct sim *sim, struct sim_client *client, struct sim_node *nod
 {
         client->is_read = false;
         set_request(sim, client, kind, lock, client->number);
+        begin_request(sim, client, node);
+}
+
+void client_ask_lease(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock, uint32_t ttl_ms)
+{
+        client->is_read = false;
+        set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, client->number);
+        client->request.ttl_ms = ttl_ms;
+        begin_request(sim, client, node);
+}
+
+void client_ask_in_session(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock)
+{
+        client->is_read = false;
+        set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, client->number);
+        client->request.session = client->opened.id;
+        begin_request(sim, client, node);
+}
+
+void client_open(struct sim *sim, struct sim_client *client, struct sim_node *node, uint32_t ttl_ms)
+{
+        client->is_read = false;
+        set_request(sim, client, LOCK_CHANGE_OPEN, 0, client->number);
+        client->request.ttl_ms = ttl_ms;
+        begin_request(sim, client, node);
+}
+
+void client_close(struct sim *sim, struct sim_client *client, struct sim_node *node)
+{
+        client->is_read = false;
+        set_request(sim, client, LOCK_CHANGE_CLOSE, 0, client->number);
+        client->request.session = client->opened.id;
+        lease_close(client);
         begin_request(sim, client, node);
 }
 

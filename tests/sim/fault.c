@@ -96,9 +96,9 @@ static void change_clock(struct sim *sim)
 {
         struct sim_node *node = any_node(sim);
 
-        node->clock_base = node_clock(sim, node) + (sim_chance(sim, 300) ? sim_random(sim, 3000) : 0);
+        node->clock_base = node_clock(sim, node) + (sim->drift_per_1000 == 0 && sim_chance(sim, 300) ? sim_random(sim, 3000) : 0);
         node->clock_origin = sim->now;
-        node->clock_rate = sim_between(sim, 850, 1150);
+        node->clock_rate = sim->drift_per_1000 == 10 ? sim_between(sim, 996, 1004) : sim_between(sim, 850, 1150);
 }
 
 static void stop_cleanly(struct sim *sim)

@@ -14,6 +14,7 @@
 struct holding {
         uint64_t index;                      /* from here on */
         uint64_t token;                      /* 0: nobody */
+        uint64_t session;                    /* 0: in none */
         char owner[LIMIT_CLIENT_ID_BYTES + 1];
 };
 
@@ -65,6 +66,7 @@ uint64_t history_hash(const struct lock_table *table)
         const struct client_record *client = NULL;
         const struct result_record *result;
         struct lock_view lock = { .name = "" };
+        struct lock_session_view session = { .id = 0 };
         uint64_t hash = 1;
 
         while (lock_table_next(table, "", 0, lock.name, lock.name_size, &lock)) {
@@ -73,6 +75,13 @@ uint64_t history_hash(const struct lock_table *table)
                 hash = mix_text(hash, lock.principal, strlen(lock.principal));
                 hash = mix_text(hash, (const char *)lock.holder.data, lock.holder.size);
                 hash = mix(mix(mix(hash, lock.token), lock.since_cluster_ms), lock.since_wall_ms);
+                hash = mix(hash, lock.session);
+        }
+        while (lock_table_next_session(table, session.id, &session)) {
+                hash = mix_text(hash, session.client, strlen(session.client));
+                hash = mix_text(hash, session.principal, strlen(session.principal));
+                hash = mix(mix(mix(hash, session.id), session.ttl_ms), session.held);
+                hash = mix(mix(hash, session.lease), session.ended);
         }
         while ((client = lock_table_next_client((struct lock_table *)table, (struct client_record *)client))) {
                 hash = mix_text(hash, client->id.text, client->id.size);
@@ -112,9 +121,8 @@ static const struct holding *holding_at(const struct history *history, unsigned 
         return at > 0 && history->holdings[lock][at - 1].token != 0 ? &history->holdings[lock][at - 1] : NULL;
 }
 
-static void hold(struct history *history, const struct raft_entry *entry, const struct lock_change *change)
+static struct holding *next_holding(struct history *history, unsigned lock, uint64_t index)
 {
-        unsigned lock = lock_of(&change->name);
         struct holding *holding;
 
         if (history->count[lock] == history->capacity[lock]) {
@@ -122,11 +130,51 @@ static void hold(struct history *history, const struct raft_entry *entry, const 
                 history->holdings[lock] = alloc_resized(history->holdings[lock], history->capacity[lock], sizeof(struct holding));
         }
         holding = &history->holdings[lock][history->count[lock]++];
-        *holding = (struct holding){ .index = entry->index };
+        *holding = (struct holding){ .index = index };
+        return holding;
+}
+
+static void hold(struct history *history, const struct raft_entry *entry, const struct lock_change *change)
+{
+        struct holding *holding = next_holding(history, lock_of(&change->name), entry->index);
+
         if (entry->kind == RAFT_ENTRY_RELEASE)
                 return;
         holding->token = entry->index;
+        holding->session = change->ttl_ms != 0 ? entry->index : change->session;
         (void)strcpy(holding->owner, change->client.text);
+}
+
+/* Promises 1 and 5: nobody counts on what is given to somebody else, or ended. */
+static void commit_end(struct sim *sim, const struct raft_entry *entry, uint64_t session)
+{
+        for (unsigned lock = 0; lock < SIM_LOCKS; lock++) {
+                const struct holding *holder = holding_at(sim->history, lock, entry->index);
+
+                if (holder && holder->session == session)
+                        (void)next_holding(sim->history, lock, entry->index);
+        }
+        for (unsigned i = 0; i < SIM_CLIENTS; i++) {
+                struct sim_client *client = &sim->clients[i];
+
+                for (unsigned at = 0; at <= SIM_LOCKS; at++) {
+                        const struct sim_session *counted = at < SIM_LOCKS ? &client->leases[at] : &client->opened;
+
+                        if (counted->id == session && counted->until > sim->now && sim->drift_per_1000 != 0)
+                                sim_fail(sim, "session %" PRIu64 " is ended at %" PRIu64 " while client %u counts on it for %" PRIu64 " ms more", session, entry->index, i,
+                                         (counted->until - sim->now) / MS);
+                }
+        }
+}
+
+static void check_beliefs(struct sim *sim, const struct raft_entry *entry, const struct lock_change *change)
+{
+        unsigned lock = lock_of(&change->name);
+
+        for (unsigned i = 0; i < SIM_CLIENTS && sim->drift_per_1000 != 0; i++)
+                if (lease_believed_until(&sim->clients[i], lock) > sim->now)
+                        sim_fail(sim, "%s is granted to %s at %" PRIu64 " while client %u counts on having it", change->name.text, change->client.text,
+                                 entry->index, i);
 }
 
 static void commit_change(struct sim *sim, const struct raft_entry *entry)
@@ -140,6 +188,12 @@ static void commit_change(struct sim *sim, const struct raft_entry *entry)
         if (!lock_change_get((enum lock_change_kind)entry->kind, entry->body, entry->size, &change))
                 sim_fail(sim, "entry %" PRIu64 " is malformed", entry->index);
         handle = handle_of(change.handle);
+        if (entry->kind == RAFT_ENTRY_EXPIRE) {
+                commit_end(sim, entry, change.session);
+                lock_table_apply(sim->truth, &moment, &change);
+                sim_trace(sim, "                                   commit %" PRIu64 ": session %" PRIu64 " of %s has ended", entry->index, change.session, change.client.text);
+                return;
+        }
         if (history->handles[handle].cancelled >= change.seq)
                 sim_fail(sim, "request %" PRIu64 ":%" PRIu64 " was cancelled, and happens at %" PRIu64, handle, change.seq, entry->index);
         if (history->handles[handle].accepted >= change.seq)
@@ -152,6 +206,8 @@ static void commit_change(struct sim *sim, const struct raft_entry *entry)
                 history->handles[handle].accepted = change.seq;
         if (entry->kind == RAFT_ENTRY_PREEMPT || entry->kind == RAFT_ENTRY_RELEASE) {
                 holder = holding_at(history, lock_of(&change.name), entry->index);
+                if (entry->kind == RAFT_ENTRY_PREEMPT)
+                        check_beliefs(sim, entry, &change);
                 if (entry->kind == RAFT_ENTRY_PREEMPT && holder)
                         sim_fail(sim, "mutual exclusion: %s is granted to %s at %" PRIu64 " while %s has it", change.name.text, change.client.text,
                                  entry->index, holder->owner);
@@ -162,12 +218,13 @@ static void commit_change(struct sim *sim, const struct raft_entry *entry)
                                  entry->index, change.token, history->handles[handle].token);
                 hold(history, entry, &change);
         }
+        if (entry->kind == RAFT_ENTRY_CLOSE)
+                commit_end(sim, entry, change.session);
         if (change.client.size == 2 && history->first_user[change.client.text[1] - '0'] == 0)
                 history->first_user[change.client.text[1] - '0'] = change.principal.text[7];
         lock_table_apply(sim->truth, &moment, &change);
         sim_trace(sim, "                                   commit %" PRIu64 ": %s %s by %s, request %" PRIu64 ":%" PRIu64, entry->index,
-                  entry->kind == RAFT_ENTRY_PREEMPT ? "preempt" : entry->kind == RAFT_ENTRY_RELEASE ? "release" : entry->kind == RAFT_ENTRY_CANCEL ? "cancel" : "client", change.name.text,
-                  change.client.text, handle, change.seq);
+                  raft_entry_kind_name(entry->kind), change.name.text, change.client.text, handle, change.seq);
 }
 
 /* Any majority of the voters before meets any majority of the voters after. */
@@ -222,7 +279,7 @@ void history_commit(struct sim *sim, const struct raft_entry *entry)
 static void check_yes(struct sim *sim, const struct sim_client *client, const struct replica_answer *answer)
 {
         const struct lock_request *request = &client->request;
-        enum lock_change_kind kind = request->kind == LOCK_CHANGE_CANCEL && answer->token != 0 ? client->was : request->kind;
+        enum lock_change_kind kind = request->kind == LOCK_CHANGE_CANCEL && answer->token != 0 ? client->was.kind : request->kind;
         const struct raft_entry *entry = answer->index <= sim->committed_last ? sim->committed[answer->index] : NULL;
         struct lock_change change;
 
@@ -233,7 +290,7 @@ static void check_yes(struct sim *sim, const struct sim_client *client, const st
         if (answer->index <= client->acked_before && kind == request->kind)
                 sim_fail(sim, "client %u was told yes at %" PRIu64 ", when %" PRIu64 " had been answered before it asked", client->number, answer->index,
                          client->acked_before);
-        if (kind == LOCK_CHANGE_PREEMPT && answer->token != answer->index)
+        if ((kind == LOCK_CHANGE_PREEMPT || kind == LOCK_CHANGE_OPEN) && answer->token != answer->index)
                 sim_fail(sim, "client %u was given token %" PRIu64 " for the grant at %" PRIu64, client->number, answer->token, answer->index);
         if (!principal_equal(&change.principal, &request->principal))
                 sim_fail(sim, "the principal of client %u was not the one in the log", client->number);
@@ -267,6 +324,8 @@ static void check_no(struct sim *sim, const struct sim_client *client, const str
                          client->acked_before);
         if (answer->index > sim->committed_last)
                 sim_fail(sim, "client %u was refused as of %" PRIu64 ", which is not committed", client->number, answer->index);
+        if (answer->outcome == REPLICA_NO_SESSION)
+                history_has_ended(sim, client, client->request.session);
         if (answer->outcome == REPLICA_HELD || answer->outcome == REPLICA_NOT_OWNER)
                 check_refused_at(sim, client, answer);
 }
@@ -291,6 +350,22 @@ void history_refused(struct sim *sim, const struct sim_client *client)
         sim->history->handles[handle].refused = client->request.seq;
 }
 
+const char *history_owner(const struct sim *sim, unsigned lock)
+{
+        const struct holding *holder = holding_at(sim->history, lock, sim->committed_last);
+
+        return holder ? holder->owner : NULL;
+}
+
+/* What has ended does not come back, so it has at any later time. */
+void history_has_ended(struct sim *sim, const struct sim_client *client, uint64_t session)
+{
+        struct lock_session_view view;
+
+        if (lock_table_find_session(sim->truth, session, &view) && !view.ended && view.client[1] == (char)('0' + client->number))
+                sim_fail(sim, "client %u was told that session %" PRIu64 " has ended, and it has not", client->number, session);
+}
+
 /* An id belongs to who used it first. */
 static void check_principal(struct sim *sim, const struct sim_client *client, const struct replica_answer *answer)
 {
@@ -313,6 +388,7 @@ void history_answer(struct sim *sim, struct sim_client *client, const struct rep
         case REPLICA_HELD:
         case REPLICA_NOT_OWNER:
         case REPLICA_FOREIGN_CLIENT:
+        case REPLICA_NO_SESSION:
                 check_no(sim, client, answer);
                 break;
         case REPLICA_FULL:

@@ -16,9 +16,12 @@ SECONDS = 400
 # Needs a course of events that chance does not take within the budget.
 SCENARIO_ONLY = {
     "DEPOSE": "it costs availability only, and no rule says how often leaders may change while faults last",
+    "EXPIRE_UNPROVED": "whom the leader does not hear cannot count on its session either: it costs the session, and no promise to anybody else",
     "LATE_WRITE": "a node speaks in a term when that is on disk, so all that was queued before is, too, before a new leader cuts it off",
     "OLD_FORWARD": "a message waits on one link while leadership goes and comes back",
     "REFUSAL_KEPT": "three leaderships for one copy of a request, whose answers are lost twice; who sent more than one copy cancels, and learns the truth",
+    "RENEW_UNPROVED": "a leader that hears no majority steps down (E5) about when another may be elected: chance hardly finds a moment between the two",
+    "STALL_EXPIRES": "as EXPIRE_UNPROVED: what was renewed meanwhile was not answered",
     "REMOVED_LEADS": "an operator's wish never removes the leader: it hands over first",
 }
 

@@ -389,7 +389,7 @@ void net_event(struct sim *sim, const struct sim_event *event)
                 connect(sim, event->node, event->other);
                 return;
         case EVENT_TICK: case EVENT_TURN: case EVENT_MESSAGE: case EVENT_SYNC: case EVENT_READ: case EVENT_CLIENT: case EVENT_PATIENCE:
-        case EVENT_FAULT: case EVENT_START: case EVENT_UNCUT: case EVENT_OPERATOR: case EVENT_POWER:
+        case EVENT_FAULT: case EVENT_START: case EVENT_UNCUT: case EVENT_OPERATOR: case EVENT_POWER: case EVENT_RENEW:
                 return;
         }
 }

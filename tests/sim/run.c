@@ -62,7 +62,7 @@ static void node_event(struct sim *sim, const struct sim_event *event)
                 net_deliver(sim, event);
                 return;
         case EVENT_CLIENT: case EVENT_PATIENCE: case EVENT_FAULT: case EVENT_START: case EVENT_BREAK: case EVENT_TELL_DOWN: case EVENT_CONNECT:
-        case EVENT_UNCUT: case EVENT_OPERATOR:
+        case EVENT_UNCUT: case EVENT_OPERATOR: case EVENT_RENEW:
                 return;
         case EVENT_POWER:
                 node_crash(sim, node, CRASH_POWER);
@@ -102,6 +102,9 @@ static void dispatch(struct sim *sim, const struct sim_event *event)
                 return;
         case EVENT_OPERATOR:
                 operator_next(sim);
+                return;
+        case EVENT_RENEW:
+                lease_next(sim, &sim->clients[event->node]);
                 return;
         }
 }
@@ -148,6 +151,7 @@ static void begin(struct sim *sim)
         sim->ordered = sim_chance(sim, 500);
         sim->faults = true;
         sim->faults_until = sim->now + sim_between(sim, 3000, 25000) * MS;
+        sim->drift_per_1000 = (uint64_t[]){ 0, 10, 140 }[sim_random(sim, 3)];
         sim->stumbles = sim_chance(sim, 150);
         sim->chunk_bytes = sim_chance(sim, 300) ? 50000 : 600;
         sim->disks_get_lost = sim_chance(sim, 500);

@@ -116,6 +116,7 @@ static void begin(struct script *script, const char *title)
         script->sim = run_new(1, script->verbose);
         script->sim->script = script;
         script->sim->ordered = true;
+        script->sim->drift_per_1000 = 10;
         script->sim->now = 0;
 }
 

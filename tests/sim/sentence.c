@@ -393,6 +393,73 @@ static bool asks(struct sim *sim, const struct words *words)
         return asked(sim, words->n);
 }
 
+static bool asks_for_a_lease(struct sim *sim, const struct words *words)
+{
+        client_ask_lease(sim, words->c, words->n, words->lock, (uint32_t)words->number);
+        return asked(sim, words->n);
+}
+
+static bool opens_session(struct sim *sim, const struct words *words)
+{
+        client_open(sim, words->c, words->n, (uint32_t)words->number);
+        return asked(sim, words->n);
+}
+
+static bool closes_session(struct sim *sim, const struct words *words)
+{
+        client_close(sim, words->c, words->n);
+        return asked(sim, words->n);
+}
+
+static bool asks_in_session(struct sim *sim, const struct words *words)
+{
+        client_ask_in_session(sim, words->c, words->n, words->lock);
+        return asked(sim, words->n);
+}
+
+static bool renews_lease(struct sim *sim, const struct words *words)
+{
+        lease_renew(sim, words->c, words->n, words->c->tokens[words->lock]);
+        return asked(sim, words->n);
+}
+
+static bool renews_session(struct sim *sim, const struct words *words)
+{
+        lease_renew(sim, words->c, words->n, words->c->opened.id);
+        return asked(sim, words->n);
+}
+
+static bool has_renewed(struct sim *sim, const struct words *words)
+{
+        if (words->c->renewal.origin == 0 && words->c->renewal.outcome != REPLICA_YES)
+                sim_fail(sim, "client %u was told %s", words->c->number, client_outcomes[words->c->renewal.outcome]);
+        return words->c->renewal.origin == 0;
+}
+
+static bool has_not_renewed(struct sim *sim, const struct words *words)
+{
+        (void)sim;
+        return words->c->renewal.origin != 0;
+}
+
+static bool has_lost_session(struct sim *sim, const struct words *words)
+{
+        (void)sim;
+        return words->c->renewal.origin == 0 && words->c->renewal.outcome == REPLICA_NO_SESSION;
+}
+
+static bool lock_is_free(struct sim *sim, const struct words *words)
+{
+        return !history_owner(sim, words->lock);
+}
+
+static bool lock_is_owned(struct sim *sim, const struct words *words)
+{
+        const char *owner = history_owner(sim, words->lock);
+
+        return owner && owner[1] == (char)('0' + words->c->number);
+}
+
 static bool gives_back(struct sim *sim, const struct words *words)
 {
         client_ask(sim, words->c, words->n, LOCK_CHANGE_RELEASE, words->lock);
@@ -513,6 +580,18 @@ static const struct sentence {
         { "disk N has something to write", UNTIL, disk_has_writes },
         { "wait # ms", DO, wait_ms },
         { "C asks node N for L", DO, asks },
+        { "C asks node N for L for # ms", DO, asks_for_a_lease },
+        { "C opens a session of # ms at node N", DO, opens_session },
+        { "C closes it at node N", DO, closes_session },
+        { "C asks node N for L in it", DO, asks_in_session },
+        { "C renews L at node N", DO, renews_lease },
+        { "C renews it at node N", DO, renews_session },
+        { "C has renewed", UNTIL, has_renewed },
+        { "C has not renewed", NOW, has_not_renewed },
+        { "C has lost it", UNTIL, has_lost_session },
+        { "L is free", NOW, lock_is_free },
+        { "L becomes free", UNTIL, lock_is_free },
+        { "C owns L", NOW, lock_is_owned },
         { "C gives L back through node N", DO, gives_back },
         { "C asks again through node N", DO, asks_again },
         { "C checks L at node N", DO, checks },
@@ -544,6 +623,7 @@ static bool take_client(struct sim *sim, const char *text, struct sim_client **r
                 return false;
         *ret_client = &sim->clients[number];
         (*ret_client)->number = number;
+        (*ret_client)->clock_rate = 1000;
         return true;
 }
 

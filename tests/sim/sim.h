@@ -101,8 +101,16 @@ struct sim_link {                            /* of a pair, from lower to higher 
 
 /* --- clients --- */
 
+/* What a client counts on. */
+struct sim_session {
+        uint64_t id;                         /* 0: none */
+        uint32_t ttl_ms;
+        uint64_t until;                      /* virtual time; it stops before */
+};
+
 struct sim_client {
         unsigned number;
+        uint64_t clock_rate;
         struct id128 handle;
         uint64_t seq;
         bool accepted;                       /* the last request of the handle was */
@@ -118,9 +126,17 @@ struct sim_client {
         uint64_t session, attempt;           /* 0: between two nodes */
         uint64_t copies;                     /* of this request that nodes were given */
         enum replica_outcome refused;        /* it was, and is being cancelled */
-        enum lock_change_kind was;           /* what is being cancelled */
+        struct lock_request was;             /* what is being cancelled */
         bool holds[SIM_LOCKS];
         bool unsure[SIM_LOCKS];              /* a request ended unknown: it looks before it releases */
+        struct sim_session leases[SIM_LOCKS], opened;
+        uint64_t former;                     /* the session it had before */
+        struct sim_session *held_in[SIM_LOCKS];      /* the session in which it holds the lock, as far as it knows; NULL: none */
+        uint64_t asked_at;                   /* when its request was sent first */
+        struct {
+                uint64_t session, asked_at, origin;  /* ORIGIN 0: no answer is awaited */
+                enum replica_outcome outcome;        /* of the last answer */
+        } renewal;
         uint64_t tokens[SIM_LOCKS], older[SIM_LOCKS];        /* of its last hold, and of the one before; 0: none */
         enum replica_outcome outcome;        /* the last answer */
         const char *read_owner;              /* READ: who had the lock; NULL: nobody */
@@ -132,7 +148,7 @@ struct sim_client {
 
 enum event_kind {
         EVENT_TICK, EVENT_TURN, EVENT_MESSAGE, EVENT_SYNC, EVENT_READ, EVENT_CLIENT, EVENT_PATIENCE, EVENT_FAULT, EVENT_START, EVENT_BREAK,
-        EVENT_TELL_DOWN, EVENT_CONNECT, EVENT_UNCUT, EVENT_OPERATOR, EVENT_POWER,
+        EVENT_TELL_DOWN, EVENT_CONNECT, EVENT_UNCUT, EVENT_OPERATOR, EVENT_POWER, EVENT_RENEW,
 };
 
 struct sim_event {
@@ -155,6 +171,7 @@ struct sim {
         uint64_t keep_writes;                /* scenario: of what a killed node had queued */
         unsigned max_voters;
         unsigned fault_kinds;                /* of this run */
+        uint64_t drift_per_1000;             /* that clients allow for: no session may end before; 0: clocks do what they want, and jump */
         bool stumbles;                       /* leaders fall again and again */
         size_t chunk_bytes;                  /* of a snapshot */
         bool disks_get_lost;                 /* else members are removed */
@@ -187,6 +204,7 @@ struct sim {
 
         /* history.c: what is committed, and what it means */
         struct raft_entry *committed[SIM_ENTRIES];
+        uint64_t committed_in[SIM_ENTRIES];  /* the term of the leader that committed it: later than the entry's, when that had lost its term */
         uint64_t committed_last;
         struct lock_table *truth;
         uint64_t truth_hash[SIM_ENTRIES];
@@ -292,12 +310,34 @@ void client_answer(struct sim *sim, struct sim_node *node, const struct replica_
 
 /* In a scenario: a new request, the same one again, and nobody waits for the old answer any more. */
 void client_ask(struct sim *sim, struct sim_client *client, struct sim_node *node, enum lock_change_kind kind, unsigned lock);
+void client_ask_lease(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock, uint32_t ttl_ms);
+void client_ask_in_session(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock);
+void client_open(struct sim *sim, struct sim_client *client, struct sim_node *node, uint32_t ttl_ms);
+void client_close(struct sim *sim, struct sim_client *client, struct sim_node *node);
 void client_read(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock, bool consistent);
 void client_ask_again(struct sim *sim, struct sim_client *client, struct sim_node *node);
 void client_hang_up(struct sim *sim, struct sim_client *client);
 /* The outcome of its request is unknown to it for good. */
 void client_wait_no_longer(struct sim *sim, struct sim_client *client);
 extern const char *const client_outcomes[];
+
+/* Where a client that may choose goes. */
+struct sim_node *client_any_node(struct sim *sim);
+/* The leader of the lowest term: one that does not know yet that it was deposed. */
+struct sim_node *client_stale_leader(struct sim *sim);
+
+/* lease.c - what clients hold as long as they renew it */
+/* Until when a client counts on what it asked for then. */
+uint64_t lease_until(const struct sim *sim, const struct sim_client *client, uint64_t asked_at, uint32_t ttl_ms);
+/* 0: it does not count on a session for this lock. */
+uint64_t lease_believed_until(const struct sim_client *client, unsigned lock);
+void lease_let_go(struct sim_client *client, unsigned lock);
+void lease_granted(struct sim *sim, struct sim_client *client, unsigned lock, uint64_t token);
+void lease_opened(struct sim *sim, struct sim_client *client, enum replica_outcome outcome, uint64_t id);
+void lease_close(struct sim_client *client);
+void lease_renew(struct sim *sim, struct sim_client *client, struct sim_node *node, uint64_t id);
+void lease_next(struct sim *sim, struct sim_client *client);
+void lease_answer(struct sim *sim, const struct sim_node *node, struct sim_client *client, const struct replica_answer *answer);
 
 /* operator.c - hands leadership over, takes members out, and puts empty disks in the place of lost ones */
 void operator_next(struct sim *sim);
@@ -359,5 +399,9 @@ void history_answer(struct sim *sim, struct sim_client *client, const struct rep
 void history_refused(struct sim *sim, const struct sim_client *client);
 /* A request is about to be asked for the first time. */
 void history_asked(struct sim *sim, const struct sim_client *client);
+/* Who has the lock, as far as is committed; NULL: nobody. */
+const char *history_owner(const struct sim *sim, unsigned lock);
+/* The client was told that its session has ended. */
+void history_has_ended(struct sim *sim, const struct sim_client *client, uint64_t session);
 void history_read(struct sim *sim, struct sim_node *node, struct sim_client *client, const struct replica_answer *answer);
 uint64_t history_hash(const struct lock_table *table);

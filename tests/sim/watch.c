@@ -212,7 +212,7 @@ static void watch_leader(struct sim *sim, struct sim_node *node)
         for (uint64_t index = 1; index <= sim->committed_last; index++) {
                 const struct raft_entry *entry = raft_entry_at(raft, index);
 
-                if (sim->committed[index]->term >= term)
+                if (sim->committed_in[index] >= term)
                         break;
                 if (index > raft_last(raft) || (entry && entry->term != sim->committed[index]->term))
                         sim_fail(sim, "node %u leads term %" PRIu64 " without entry %" PRIu64 " of term %" PRIu64 ", which is committed", node->number + 1,
@@ -245,13 +245,13 @@ static void watch_majority(struct sim *sim, struct sim_node *node, const struct 
                          entry->index, entry->term, copies, raft_configuration_voters(configuration));
 }
 
-/* A leader commits; since this was last looked at it may have done so and left. */
-static bool has_led_since(const struct sim *sim, const struct sim_node *node, uint64_t term)
+/* A leader commits; since this was last looked at it may have done so and left. The last term that it led, from this one on; 0: none. */
+static uint64_t led_since(const struct sim *sim, const struct sim_node *node, uint64_t term)
 {
-        for (; term <= raft_term(replica_raft(node->replica)); term++)
-                if (sim->leader_of_term[term] == node->number + 1)
-                        return true;
-        return false;
+        for (uint64_t led = raft_term(replica_raft(node->replica)); led >= term; led--)
+                if (sim->leader_of_term[led] == node->number + 1)
+                        return led;
+        return 0;
 }
 
 void watch_commit(struct sim *sim, struct sim_node *node)
@@ -275,7 +275,8 @@ void watch_commit(struct sim *sim, struct sim_node *node)
                 if (!entry)
                         sim_fail(sim, "node %u has committed entry %" PRIu64 ", which it does not hold", node->number + 1, index);
                 if (!known) {
-                        if (!has_led_since(sim, node, entry->term))
+                        sim->committed_in[index] = led_since(sim, node, entry->term);
+                        if (sim->committed_in[index] == 0)
                                 sim_fail(sim, "node %u follows, and is the first to take entry %" PRIu64 " for committed", node->number + 1, index);
                         watch_majority(sim, node, entry);
                         history_commit(sim, entry);

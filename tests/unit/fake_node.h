@@ -39,9 +39,17 @@ int clock_gettime(clockid_t clock, struct timespec *ret_time)
 {
         int r = (int)syscall(SYS_clock_gettime, clock, ret_time);
 
-        if (clock == CLOCK_BOOTTIME)
-                ret_time->tv_sec += (time_t)(skipped_ms / 1000);
+        if (clock == CLOCK_BOOTTIME) {
+                ret_time->tv_nsec += (long)(skipped_ms % 1000) * 1000000;
+                ret_time->tv_sec += (time_t)(skipped_ms / 1000) + ret_time->tv_nsec / 1000000000;
+                ret_time->tv_nsec %= 1000000000;
+        }
         return r;
+}
+
+static inline void pass_ms(unsigned ms)
+{
+        skipped_ms += ms;
 }
 
 static inline void pass_s(unsigned seconds)
