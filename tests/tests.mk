@@ -3,6 +3,7 @@
 
 ROOMS_base := base
 ROOMS_lock := lock base
+ROOMS_lease := lock base
 ROOMS_raft := raft base
 ROOMS_replica := replica raft lock base
 ROOMS_store := store base
