@@ -215,7 +215,8 @@ int dlock_set_timeout(struct dlock *dlock, uint32_t timeout_ms);
 const char *dlock_get_error(const struct dlock *dlock);
 
 /* --- blocking: one request, its answer (NULL: not wanted). 0 when there is an
- * answer, with any outcome; else as dlock_submit. Signals do not end the wait. --- */
+ * answer, with any outcome; else as dlock_submit. Signals do not end the wait,
+ * and what is held is renewed meanwhile. --- */
 /* Of any kind, with all that can be asked for; the others are short for some of it. */
 int dlock_ask(struct dlock *dlock, const struct dlock_request *request, struct dlock_answer *ret_answer);
 int dlock_preempt(struct dlock *dlock, const char *lock, struct dlock_answer *ret_answer);
@@ -273,15 +274,18 @@ enum dlock_hold_state {
  * blocking calls and dlock_hold_free. */
 typedef void (*dlock_hold_handler)(struct dlock_hold *hold, enum dlock_hold_state state, void *userdata);
 
-/* Renews and watches from now on what answer says was opened or granted: a yes to an open, or to a preempt with a ttl. ttl_ms: as it was
- * asked for. stop_ms: how long the holder needs to stop; DLOCK_LOST comes so long before the deadline. -EINVAL: not such an answer, or less
- * than two renewals would fit in before that: ttl_ms * 0.99 - stop_ms > ttl_ms * 2 / 3 would be right. Renewals go out after a third of
- * the time to live, with some jitter, and when one is not answered again after a tenth. DLOCK_AT_RISK comes at deadline - 2 * stop_ms,
- * or after two renewals that were not answered in time, whichever is earlier. handler may be NULL. */
+/* Renews and watches from now on what answer says lives: a yes to an open, to a preempt with a ttl, or to a renew with it. ttl_ms: as
+ * it was asked for. stop_ms: how long the holder needs to stop; DLOCK_LOST comes so long before the deadline. -EINVAL: not such an
+ * answer, or less than two renewals would fit in before that: ttl_ms * 0.99 - stop_ms > ttl_ms * 2 / 3 would be right; -EAGAIN: 65536
+ * of this handle are watched; -ECHILD, -ENOMEM, or the -errno of the client id's file. Renewals go out after a third of the time to live,
+ * with some jitter, or earlier where stop_ms is long. One that no node can answer within a tenth goes to the next server, and a server
+ * that says nothing for two tenths is left, with all that was asked there. DLOCK_AT_RISK comes at deadline - 2 * stop_ms, or after two
+ * renewals that were not answered in time, whichever is earlier. Requests of the user, however many, do not delay renewals, but an event
+ * loop that does not call dlock_process does. handler may be NULL. */
 int dlock_hold_new(struct dlock_hold **ret_hold, struct dlock *dlock, const struct dlock_answer *answer, uint32_t ttl_ms, uint32_t stop_ms,
                    dlock_hold_handler handler, void *userdata);
-/* Renews no more. It neither releases nor closes: that is dlock_release_token, or dlock_ask with DLOCK_OP_CLOSE. Before dlock_free of its
- * handle. Accepts NULL; returns NULL. */
+/* Renews no more. It neither releases nor closes: that is dlock_release_token, or dlock_ask with DLOCK_OP_CLOSE. When the handle is
+ * freed first, or in a child of fork(2), a hold is lost and can only be freed. Accepts NULL; returns NULL. */
 struct dlock_hold *dlock_hold_free(struct dlock_hold *hold);
 /* As of now, whether or not dlock_process was called in time. */
 enum dlock_hold_state dlock_hold_get_state(const struct dlock_hold *hold);
@@ -314,7 +318,7 @@ int dlock_get_fd(const struct dlock *dlock);
 int dlock_get_events(const struct dlock *dlock);
 /* Milliseconds until dlock_process must be called even if nothing is ready; -1: no limit. */
 int dlock_get_timeout(const struct dlock *dlock);
-/* Connects, sends, receives, retries; never blocks. 0 or -ECHILD. */
+/* Connects, sends, receives, retries, renews and tells handlers of holds; never blocks. 0 or -ECHILD. */
 int dlock_process(struct dlock *dlock);
 /* The next answer, or 0 when there is none now; 1: *ret_answer is filled. */
 int dlock_next(struct dlock *dlock, struct dlock_answer *ret_answer);

@@ -95,12 +95,15 @@ if command -v c++ >/dev/null; then
         expect 'dlock.h is not C++ by itself' c++ -x c++ -pedantic -Wall -Wextra -Werror -Iinclude -fsyntax-only "$scratch/header.c"
 fi
 {
-        printf '#include <dlock.h>\nextern void work(uint64_t token);\nvoid work(uint64_t token) { (void)token; }\nint main(void)\n{\n'
-        sed -n '/^\.Sh EXAMPLES/,/^\.Ed/{/^\./!p}' $man/libdlock.3
-        printf '}\n'
+        printf '#include <dlock.h>\nextern void work(uint64_t token);\nvoid work(uint64_t token) { (void)token; }\n'
+        printf 'extern int work_a_little(uint64_t token);\nint work_a_little(uint64_t token) { return token == 0; }\n'
+        awk '/^\.Sh/ { here = $0 == ".Sh EXAMPLES" }
+                here && /^\.Bd/ { inside = 1; print first ? "int held(struct dlock *dlock);\nint held(struct dlock *dlock)\n{\nstruct dlock_answer answer;" : "int main(void)\n{"; first = 1; next }
+                here && /^\.Ed/ { inside = 0; print "return 0;\n}" }
+                inside' $man/libdlock.3
 } >"$scratch/example.c"
 flags=$(PKG_CONFIG_PATH=$build/install pkg-config --define-variable=includedir=include --define-variable="libdir=$build" --cflags --libs libdlock) || flags=--no-pkg-config
-expect 'the example of libdlock(3) does not build' $cc -std=c99 -Wall -Wextra -Werror -o "$scratch/example" "$scratch/example.c" $flags
+expect 'the examples of libdlock(3) do not build' $cc -std=c99 -Wall -Wextra -Werror -o "$scratch/example" "$scratch/example.c" $flags
 expect 'pkg-config and the library differ in their version' test "dlockctl $(PKG_CONFIG_PATH=$build/install pkg-config --modversion libdlock)" = "$("$build/dlockctl" --version)"
 
 echo "manual: $passed passed, $failed failed"

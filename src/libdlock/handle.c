@@ -87,6 +87,10 @@ int dlock_new(struct dlock **ret_dlock, const char *servers, char *error, size_t
                 TAILQ_INIT(&dlock->queued);
                 TAILQ_INIT(&dlock->sent);
                 TAILQ_INIT(&dlock->answered);
+                TAILQ_INIT(&dlock->renewals);
+                TAILQ_INIT(&dlock->holds);
+                dlock->hold_wake = UINT64_MAX;
+                dlock->hold_tenth = UINT32_MAX;
                 r = start(dlock, servers, problem);
         }
         if (r < 0) {
@@ -119,7 +123,9 @@ struct dlock *dlock_free(struct dlock *dlock)
         }
         if (dlock->epoll >= 0)
                 (void)close(dlock->epoll);
+        holds_forget(dlock);
         free_requests(&dlock->queued);
+        free_requests(&dlock->renewals);
         free_requests(&dlock->sent);
         free_requests(&dlock->answered);
         request_free(dlock->current);
@@ -178,21 +184,34 @@ int dlock_get_events(const struct dlock *dlock)
         return is_forked(dlock) ? -ECHILD : POLLIN;
 }
 
+/* When there is something to do; UINT64_MAX: not before something comes. */
+static uint64_t next_wake(const struct dlock *dlock)
+{
+        uint64_t wake = dlock->pending > 0 ? MIN(link_wake(dlock), dlock->next_deadline) : UINT64_MAX;
+
+        return MIN(wake, dlock->hold_wake);
+}
+
+static int time_until(uint64_t wake, uint64_t most)
+{
+        uint64_t now = clock_boottime_ms();
+
+        return wake <= now ? 0 : (int)MIN(wake - now, most);
+}
+
 int dlock_get_timeout(const struct dlock *dlock)
 {
-        uint64_t wake, now;
+        uint64_t wake;
 
         if (is_forked(dlock))
                 return -ECHILD;
         if (!TAILQ_EMPTY(&dlock->answered))
                 return 0;
-        if (dlock->pending == 0)
-                return -1;
-        wake = MIN(link_wake(dlock), dlock->next_deadline);
+        wake = next_wake(dlock);
         if (wake == UINT64_MAX)
                 return -1;
-        now = clock_boottime_ms();
-        return wake <= now ? 0 : (int)MIN(wake - now, (uint64_t)LIMIT_DEADLINE_MS);
+        /* Who holds something must see soon that the machine was suspended. */
+        return time_until(wake, dlock->hold_tenth == UINT32_MAX ? (uint64_t)LIMIT_DEADLINE_MS : (uint64_t)POLL_MS);
 }
 
 static void forget_current(struct dlock *dlock)
@@ -212,6 +231,7 @@ int dlock_process(struct dlock *dlock)
         link_receive(dlock, now);
         if (now >= dlock->next_deadline)
                 request_expire(dlock, now);
+        holds_turn(dlock, now);
         link_send(dlock, now);
         return 0;
 }
@@ -252,14 +272,6 @@ static bool take_answer(struct dlock *dlock, uint64_t id, struct dlock_answer *r
         return false;
 }
 
-/* Answers to other requests do not shorten the wait: they are for dlock_next. */
-static int patience(const struct dlock *dlock)
-{
-        uint64_t wake = MIN(link_wake(dlock), dlock->next_deadline), now = clock_boottime_ms();
-
-        return wake <= now ? 0 : (int)MIN(wake - now, (uint64_t)POLL_MS);
-}
-
 int dlock_ask(struct dlock *dlock, const struct dlock_request *request, struct dlock_answer *ret_answer)
 {
         int64_t id = dlock_submit(dlock, request);
@@ -274,7 +286,8 @@ int dlock_ask(struct dlock *dlock, const struct dlock_request *request, struct d
                         return r;
                 if (take_answer(dlock, (uint64_t)id, ret_answer))
                         return 0;
-                (void)poll(&wait, 1, patience(dlock));
+                /* Answers to other requests do not shorten the wait: they are for dlock_next. */
+                (void)poll(&wait, 1, time_until(next_wake(dlock), POLL_MS));
         }
 }
 

@@ -21,8 +21,13 @@
 /* Requests in flight of one handle, and of them on the connection: fewer than make a node stop reading. */
 #define REQUESTS_MAX 1024
 #define SENT_MAX 1000
-/* A tag is an id above a slot of so many bits. */
-#define SLOT_BITS 10
+/* Holds of one handle. Their renewals count for themselves, and some fit on a connection that is full of others. */
+#define HOLDS_MAX 65536
+#define RENEWALS_MORE 20
+/* A tag is an id above a slot of so many bits: there is one for every request in flight and for every hold. */
+#define SLOT_BITS 17
+/* In the id of a renewal; the user's count without gaps. */
+#define RENEWAL_ID (UINT64_C(1) << (63 - SLOT_BITS))
 /* Servers that refuse connections are tried again for so long before they count as not there: one may be just starting. */
 #define DOWN_MS 1000
 /* A node that owes answers and says nothing for so long is asked for a sign of life, and left if it gives none. */
@@ -38,6 +43,7 @@ struct request {
         uint32_t slot;
         enum dlock_operation operation;
         bool on_wire;                        /* on the list of what was sent */
+        struct dlock_hold *hold;             /* RENEW: whose renewal it is; NULL: the user's */
         struct lock_name name, after;
         uint64_t after_index;
         uint64_t backup, offset;
@@ -108,6 +114,7 @@ struct dlock {
         struct servers servers;
         size_t next_server;
         struct link link;
+        struct address shunned;              /* that was silent while a renewal waited, and is passed over once; no host: none */
 
         bool client_known, client_assign, cluster_read, submitted;
         struct client_id client;
@@ -122,8 +129,16 @@ struct dlock {
         uint32_t slot_count, first_free;
         size_t pending, sent_count;
         struct request_list queued, sent, answered;
+        struct request_list renewals;        /* of holds, queued, before everything else */
+        size_t renewing;                     /* of holds, queued or sent; of pending */
+        uint64_t last_renewal;
         struct request *current;             /* the answer that was handed out last */
         uint64_t next_deadline;              /* no request's patience ends before */
+
+        TAILQ_HEAD(, dlock_hold) holds;
+        size_t hold_count;
+        uint64_t hold_wake;                  /* none of them has anything to do before */
+        uint32_t hold_tenth;                 /* of the shortest time to live of those not lost; UINT32_MAX: none */
 
         /* What went wrong since the last answer. */
         unsigned failures;                   /* attempts */
@@ -158,6 +173,12 @@ static inline bool request_acts(const struct request *request)
         return (request_changes(request) && !request->finding) || request->operation == DLOCK_OP_TRANSFER || request->operation == DLOCK_OP_REMOVE;
 }
 
+/* How long one node may take for a renewal. When it cannot tell it says so then; and when it says nothing for as long again, it is left. */
+static inline uint32_t renewal_patience(const struct request *request)
+{
+        return MIN(request->ttl_ms / 10, (uint32_t)DLOCK_TIMEOUT_DEFAULT);
+}
+
 /* In a child of fork(2) the handle is its parent's. Asked at every call, so it costs no system call where the kernel helps. */
 static inline bool is_forked(const struct dlock *dlock)
 {
@@ -175,8 +196,19 @@ bool identity_is_cluster(struct dlock *dlock, struct id128 id);
 /* holder.c: who will hold a lock, as bytes into request. 0 or -EINVAL. */
 int holder_describe(struct dlock *dlock, const struct dlock_request *asked, struct request *request);
 
+/* hold.c */
+/* Renews what is due, and tells whom a state has changed for. */
+void holds_turn(struct dlock *dlock, uint64_t now);
+/* A renewal has its outcome. It is freed by who calls. */
+void hold_take_answer(struct request *request);
+/* The handle is freed: they are lost. */
+void holds_forget(struct dlock *dlock);
+
 /* request.c */
-void request_queue(struct dlock *dlock, struct request *request);
+/* Into the queue, with a slot and an id. 0, or -ENOMEM and it is still the caller's. */
+int request_enter(struct dlock *dlock, struct request *request, uint64_t deadline);
+/* Nobody wants its answer any more: it is freed. */
+void request_drop(struct dlock *dlock, struct request *request);
 void request_finish(struct dlock *dlock, struct request *request, enum dlock_outcome outcome, const char *format, ...) _printf_(4, 5);
 /* Goes out again, as the wish that it does not happen. The node's outcome and reason are kept until that is answered. */
 void request_cancel(struct dlock *dlock, struct request *request, enum wire_outcome kept, const char *reason);
@@ -204,5 +236,7 @@ void link_send(struct dlock *dlock, uint64_t now);
 void link_close(struct dlock *dlock);
 /* The node is there and cannot help, or (hard) is not there: the next one is tried. */
 void link_fail(struct dlock *dlock, bool hard, const char *format, ...) _printf_(3, 4);
+/* It says nothing. While a renewal waits, its next turn is another one's. */
+void link_fail_silent(struct dlock *dlock, const char *text);
 /* Until when nothing need be done; 0: there is something to do now; UINT64_MAX: no limit. */
 uint64_t link_wake(const struct dlock *dlock);

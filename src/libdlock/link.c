@@ -66,6 +66,7 @@ static void end_round(struct dlock *dlock, uint64_t now)
         unsigned rounds = dlock->failures / (unsigned)MAX(dlock->servers.found_count, (size_t)1);
         uint64_t pause = rounds < PAUSE_DOUBLINGS ? (uint64_t)PAUSE_MS << rounds : PAUSE_MS_MAX;
 
+        pause = MIN(pause, (uint64_t)dlock->hold_tenth);
         if (!dlock->alive && now - dlock->down_since >= DOWN_MS)
                 request_give_up(dlock);
         dlock->retry_at = now + pause + random_u64() % (pause / 4);
@@ -93,6 +94,13 @@ void link_fail(struct dlock *dlock, bool hard, const char *format, ...)
         dlock->failures++;
         if (dlock->failures % MAX(dlock->servers.found_count, (size_t)1) == 0)
                 end_round(dlock, now);
+}
+
+void link_fail_silent(struct dlock *dlock, const char *text)
+{
+        if (dlock->renewing > 0)
+                dlock->shunned = dlock->link.address;
+        link_fail(dlock, false, "%s", text);
 }
 
 /* The conversation is over. While nobody waits for anything that is no failure. */
@@ -131,6 +139,7 @@ static void say_hello(struct dlock *dlock, uint64_t now)
                 hello.client = dlock->client;
         TAILQ_FOREACH(request, &dlock->queued, link)
                 link->assign = link->assign || (dlock->client_assign && request_names_client(request));
+        link->assign = link->assign || (dlock->client_assign && dlock->renewing > 0);
         hello.assign = link->assign;
         wire_write_hello(&link->out, &hello);
         link->state = LINK_GREETING;
@@ -216,6 +225,25 @@ static int look_up(struct link *link, const char **ret_problem)
         return r ? -EHOSTUNREACH : 0;
 }
 
+/* Whoever holds something has less time than others. */
+static uint64_t attempt_ms(const struct dlock *dlock, unsigned round)
+{
+        return MIN((uint64_t)ATTEMPT_MS, (uint64_t)dlock->hold_tenth) << MIN(round, (unsigned)ATTEMPT_DOUBLINGS);
+}
+
+/* Whose turn it is. One that let a renewal wait in vain is passed over once: the others may be there. */
+static const struct address *choose(struct dlock *dlock)
+{
+        const struct servers *servers = &dlock->servers;
+        const struct address *next = &servers->found[dlock->next_server % servers->found_count];
+
+        if (*dlock->shunned.host && dlock->shunned.port == next->port && strcmp(dlock->shunned.host, next->host) == 0) {
+                dlock->shunned.host[0] = 0;
+                next = &servers->found[++dlock->next_server % servers->found_count];
+        }
+        return next;
+}
+
 static void begin(struct dlock *dlock, uint64_t now)
 {
         struct link *link = &dlock->link;
@@ -232,17 +260,17 @@ static void begin(struct dlock *dlock, uint64_t now)
                 link_fail(dlock, true, "none was named, and there is no socket in " SERVERS_DIRECTORY);
                 return;
         }
-        link->address = dlock->servers.found[dlock->next_server % dlock->servers.found_count];
+        link->address = *choose(dlock);
         (void)address_format(&link->address, link->server);
         round = dlock->failures / (unsigned)dlock->servers.found_count;
         if (link->address.kind == ADDRESS_UNIX) {
-                link->give_up = dlock->servers.found_count > 1 ? now + ((uint64_t)ATTEMPT_MS << MIN(round, (unsigned)ATTEMPT_DOUBLINGS)) : 0;
+                link->give_up = dlock->servers.found_count > 1 ? now + attempt_ms(dlock, round) : 0;
                 opened(dlock, open_unix(link), now);
         } else if (look_up(link, &problem) < 0) {
                 link_fail(dlock, true, "%s", problem);
         } else {
                 if (dlock->servers.found_count > 1 || link->found->ai_next)
-                        link->give_up = now + ((uint64_t)ATTEMPT_MS << MIN(round, (unsigned)ATTEMPT_DOUBLINGS));
+                        link->give_up = now + attempt_ms(dlock, round);
                 opened(dlock, open_tcp(link), now);
         }
 }
@@ -253,15 +281,19 @@ static void try_next_address(struct dlock *dlock, int error, uint64_t now)
         struct link *link = &dlock->link;
 
         link->trying = link->trying ? link->trying->ai_next : NULL;
+        if (!link->trying && error == -ETIMEDOUT) {
+                link_fail_silent(dlock, strerror(-error));
+                return;
+        }
         if (!link->trying) {
-                link_fail(dlock, error != -ETIMEDOUT, "%s", strerror(-error));
+                link_fail(dlock, true, "%s", strerror(-error));
                 return;
         }
         (void)epoll_ctl(dlock->epoll, EPOLL_CTL_DEL, link->fd, NULL);
         (void)close(link->fd);
         link->fd = -1;
         link->events = 0;
-        link->give_up = now + ATTEMPT_MS;
+        link->give_up = now + attempt_ms(dlock, 0);
         opened(dlock, open_tcp(link), now);
 }
 
@@ -437,13 +469,13 @@ static void watch(struct dlock *dlock, uint64_t now)
         struct link *link = &dlock->link;
 
         if (link->state == LINK_GREETING && link->give_up && now >= link->give_up) {
-                link_fail(dlock, false, "takes connections, but does not answer");
+                link_fail_silent(dlock, "takes connections, but does not answer");
                 return;
         }
         if (link->state != LINK_READY || now < quiet_until(dlock))
                 return;
         if (link->pinged) {
-                link_fail(dlock, false, "does not answer any more");
+                link_fail_silent(dlock, "does not answer any more");
                 return;
         }
         wire_write_request(&link->out, &(struct wire_request){ .type = WIRE_STATUS, .deadline_ms = QUIET_MS });
@@ -478,8 +510,17 @@ static void send_to_stranger(struct dlock *dlock, uint64_t now)
                         request_send(dlock, request, now);
         }
         /* It may be the old node on an emptied disk: what it would say of locks is not what this client's cluster says. */
-        if (dlock->sent_count == 0 && !TAILQ_EMPTY(&dlock->queued))
+        if (dlock->sent_count == 0 && dlock->pending > 0)
                 link_fail(dlock, false, "is not a member of the cluster, or not yet");
+}
+
+static struct request *next_to_send(const struct dlock *dlock)
+{
+        struct request *renewal = TAILQ_FIRST(&dlock->renewals);
+
+        if (renewal && dlock->sent_count < SENT_MAX + RENEWALS_MORE)
+                return renewal;
+        return dlock->sent_count < SENT_MAX ? TAILQ_FIRST(&dlock->queued) : NULL;
 }
 
 static void send_queued(struct dlock *dlock, uint64_t now)
@@ -490,7 +531,7 @@ static void send_queued(struct dlock *dlock, uint64_t now)
                 send_to_stranger(dlock, now);
                 return;
         }
-        while (dlock->sent_count < SENT_MAX && (request = TAILQ_FIRST(&dlock->queued))) {
+        while ((request = next_to_send(dlock))) {
                 if (request_names_client(request) && !dlock->client_known) {
                         /* This conversation began without a client id and without asking for one. */
                         request_requeue_sent(dlock);

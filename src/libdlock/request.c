@@ -52,7 +52,7 @@ static void free_slot(struct dlock *dlock, struct request *request)
 
 struct request *request_of_tag(struct dlock *dlock, uint64_t tag)
 {
-        uint64_t slot = tag & (REQUESTS_MAX - 1);
+        uint64_t slot = tag & ((UINT64_C(1) << SLOT_BITS) - 1);
         struct request *request = slot < dlock->slot_count ? dlock->slots[slot].request : NULL;
 
         return request && request->id == tag >> SLOT_BITS && request->on_wire ? request : NULL;
@@ -161,10 +161,9 @@ static int set_request(struct dlock *dlock, const struct dlock_request *asked, s
         return r;
 }
 
-void request_queue(struct dlock *dlock, struct request *request)
+static struct request_list *list_of(struct dlock *dlock, const struct request *request)
 {
-        request->on_wire = false;
-        TAILQ_INSERT_TAIL(&dlock->queued, request, link);
+        return request->on_wire ? &dlock->sent : request->hold ? &dlock->renewals : &dlock->queued;
 }
 
 /* The first request after a quiet time begins anew, whatever went wrong before it. */
@@ -176,29 +175,37 @@ static void forget_failures(struct dlock *dlock)
         dlock->why[0] = 0;
 }
 
-static int64_t submit(struct dlock *dlock, struct request *request)
+int request_enter(struct dlock *dlock, struct request *request, uint64_t deadline)
 {
-        uint64_t now = clock_boottime_ms();
+        int r = dlock->first_free == UINT32_MAX ? grow_slots(dlock) : 0;
         struct slot *slot;
-        int r;
 
-        if (dlock->pending == REQUESTS_MAX)
-                return set_error(dlock, -EAGAIN, "%d requests are in flight already", REQUESTS_MAX);
-        r = dlock->first_free == UINT32_MAX ? grow_slots(dlock) : 0;
         if (r < 0)
-                return set_error(dlock, r, "out of memory");
+                return r;
         if (dlock->pending == 0)
                 forget_failures(dlock);
-        request->id = ++dlock->last_id;
+        request->id = request->hold ? RENEWAL_ID | ++dlock->last_renewal : ++dlock->last_id;
         request->slot = dlock->first_free;
         slot = &dlock->slots[request->slot];
         dlock->first_free = slot->next_free;
         slot->request = request;
-        request->deadline = now + request->timeout_ms;
+        request->deadline = deadline;
         dlock->next_deadline = MIN(dlock->next_deadline, request->deadline);
         dlock->pending++;
+        if (request->hold)
+                dlock->renewing++;
         dlock->submitted = dlock->fresh = true;
-        request_queue(dlock, request);
+        request->on_wire = false;
+        TAILQ_INSERT_TAIL(list_of(dlock, request), request, link);
+        return 0;
+}
+
+static int64_t submit(struct dlock *dlock, struct request *request)
+{
+        if (dlock->pending - dlock->renewing == REQUESTS_MAX)
+                return set_error(dlock, -EAGAIN, "%d requests are in flight already", REQUESTS_MAX);
+        if (request_enter(dlock, request, clock_boottime_ms() + request->timeout_ms) < 0)
+                return set_error(dlock, -ENOMEM, "out of memory");
         return (int64_t)request->id;
 }
 
@@ -263,7 +270,9 @@ static uint32_t patience_for_node(const struct dlock *dlock, const struct reques
 {
         uint64_t left = request->deadline > now ? request->deadline - now : 1;
 
-        if (request->moves + 1 < dlock->servers.found_count && left > QUIET_MS)
+        if (request->hold)
+                left = MIN(left, (uint64_t)renewal_patience(request));
+        else if (request->moves + 1 < dlock->servers.found_count && left > QUIET_MS)
                 left = MAX(left / 2, (uint64_t)QUIET_MS);
         return (uint32_t)(left - MIN(left / 10, UINT64_C(100)));
 }
@@ -304,17 +313,19 @@ void request_send(struct dlock *dlock, struct request *request, uint64_t now)
                 request->first_sent = now;
         request->last_sent = now;
         request->copies++;
-        TAILQ_REMOVE(&dlock->queued, request, link);
-        TAILQ_INSERT_TAIL(&dlock->sent, request, link);
+        TAILQ_REMOVE(list_of(dlock, request), request, link);
         request->on_wire = true;
+        TAILQ_INSERT_TAIL(list_of(dlock, request), request, link);
         dlock->sent_count++;
+        if (request->hold)
+                dlock->hold_wake = MIN(dlock->hold_wake, now + 2 * (uint64_t)renewal_patience(request));
 }
 
 static void requeue(struct dlock *dlock, struct request *request)
 {
-        TAILQ_REMOVE(&dlock->sent, request, link);
-        TAILQ_INSERT_HEAD(&dlock->queued, request, link);
+        TAILQ_REMOVE(list_of(dlock, request), request, link);
         request->on_wire = false;
+        TAILQ_INSERT_HEAD(list_of(dlock, request), request, link);
         dlock->sent_count--;
         if (request_acts(request))
                 dlock->next_deadline = MIN(dlock->next_deadline, request->first_sent + LIMIT_RESEND_MS);
@@ -363,6 +374,27 @@ static void settle_request_id(struct dlock *dlock, const struct request *request
                 slot->accepted = 0;
 }
 
+/* Off its list, and its slot is free. */
+static void leave(struct dlock *dlock, struct request *request)
+{
+        TAILQ_REMOVE(list_of(dlock, request), request, link);
+        if (request->on_wire)
+                dlock->sent_count--;
+        request->on_wire = false;
+        free_slot(dlock, request);
+        dlock->pending--;
+        if (request->hold)
+                dlock->renewing--;
+        if (dlock->pending == 0)
+                dlock->next_deadline = UINT64_MAX;
+}
+
+void request_drop(struct dlock *dlock, struct request *request)
+{
+        leave(dlock, request);
+        request_free(request);
+}
+
 void request_finish(struct dlock *dlock, struct request *request, enum dlock_outcome outcome, const char *format, ...)
 {
         struct dlock_answer *answer = &request->answer;
@@ -378,15 +410,13 @@ void request_finish(struct dlock *dlock, struct request *request, enum dlock_out
         answer->lock = request->name.text;
         answer->reason = request->reason;
         answer->server = request->server;
-        TAILQ_REMOVE(request->on_wire ? &dlock->sent : &dlock->queued, request, link);
-        if (request->on_wire)
-                dlock->sent_count--;
-        request->on_wire = false;
-        free_slot(dlock, request);
-        dlock->pending--;
-        TAILQ_INSERT_TAIL(&dlock->answered, request, link);
-        if (dlock->pending == 0)
-                dlock->next_deadline = UINT64_MAX;
+        leave(dlock, request);
+        if (!request->hold) {
+                TAILQ_INSERT_TAIL(&dlock->answered, request, link);
+                return;
+        }
+        hold_take_answer(request);
+        request_free(request);
 }
 
 void request_not_cancelled(struct dlock *dlock, struct request *request, const char *why)
@@ -449,17 +479,24 @@ void request_expire(struct dlock *dlock, uint64_t now)
         dlock->next_deadline = UINT64_MAX;
         expire_list(dlock, &dlock->sent, now);
         expire_list(dlock, &dlock->queued, now);
+        expire_list(dlock, &dlock->renewals, now);
 }
 
-void request_give_up(struct dlock *dlock)
+static void give_up_list(struct dlock *dlock, struct request_list *list)
 {
         struct request *request, *next;
 
-        for (request = TAILQ_FIRST(&dlock->queued); request; request = next) {
+        for (request = TAILQ_FIRST(list); request; request = next) {
                 next = TAILQ_NEXT(request, link);
                 if (request->first_sent == 0 || !request_acts(request))
                         finish_without_answer(dlock, request);
         }
+}
+
+void request_give_up(struct dlock *dlock)
+{
+        give_up_list(dlock, &dlock->queued);
+        give_up_list(dlock, &dlock->renewals);
 }
 
 void request_free(struct request *request)

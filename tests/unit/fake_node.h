@@ -34,17 +34,29 @@ static struct dlock *dlock;
 /* --- time: what a client measures with goes on when a test says so --- */
 
 static uint64_t skipped_ms;
+/* While it is stopped, only then. */
+static bool clock_stopped;
+static struct timespec stopped_at;
 
 int clock_gettime(clockid_t clock, struct timespec *ret_time)
 {
         int r = (int)syscall(SYS_clock_gettime, clock, ret_time);
 
         if (clock == CLOCK_BOOTTIME) {
+                if (clock_stopped)
+                        *ret_time = stopped_at;
                 ret_time->tv_nsec += (long)(skipped_ms % 1000) * 1000000;
                 ret_time->tv_sec += (time_t)(skipped_ms / 1000) + ret_time->tv_nsec / 1000000000;
                 ret_time->tv_nsec %= 1000000000;
         }
         return r;
+}
+
+static inline void stop_clock(void)
+{
+        clock_stopped = false;
+        (void)syscall(SYS_clock_gettime, CLOCK_BOOTTIME, &stopped_at);
+        clock_stopped = true;
 }
 
 static inline void pass_ms(unsigned ms)
