@@ -130,7 +130,7 @@ static bool session_lives(const struct lock_table *table, const struct lock_over
                (!lock_overlay_ends(overlay, request->session) || MUTATED(ENDED_LIVES)) && strcmp(session.client, request->client.text) == 0;
 }
 
-/* What its session held is freed by an entry that is under way, or by the next: until then nothing true can be said of the lock for long. */
+/* T7: what its session held is freed by an entry that is under way, or by the next: until then nothing true can be said of the lock for long. */
 static bool is_freed_soon(const struct lock_table *table, const struct lock_overlay *overlay, const struct lock_view *lock)
 {
         struct lock_session_view session;

@@ -288,7 +288,7 @@ static void refuse_again(struct replica *replica, struct pending *pending, const
         wait_for_round(replica, pending);
 }
 
-/* S5: a yes rests on a proof of leadership from after it came: a leader elected since then counts its full time from later on. */
+/* T2: a yes rests on a proof of leadership from after it came: a leader elected since then counts its full time from later on. */
 static void renew(struct replica *replica, struct pending *pending)
 {
         replica_session_renewed(replica, pending->request.session);

@@ -89,7 +89,7 @@ void replica_sessions_leader_changed(struct replica *replica)
         replica->timed_term = replica->expiry_round = 0;
 }
 
-/* S7: what was renewed with leaders before is not known, so all begin anew. */
+/* T4: what was renewed with leaders before is not known, so all begin anew. */
 static void time_all(struct replica *replica)
 {
         struct lock_session_view session = { .id = 0 };
@@ -114,7 +114,7 @@ void replica_session_renewed(struct replica *replica, uint64_t id)
                 set_due(replica, timer, replica->now + timer->ttl_ms);
 }
 
-/* S6: renewals of that time may be waiting to be read. */
+/* T5: renewals of that time may be waiting to be read. */
 void replica_sessions_stalled(struct replica *replica, uint64_t gap_ms)
 {
         struct session_timer *timer;
@@ -149,7 +149,7 @@ static void free_ended(struct replica *replica)
                 propose_end(replica, &session);
 }
 
-/* S5: false as long as there is no proof from after the time was over. */
+/* T3: false as long as there is no proof from after the time was over. */
 static bool leadership_is_proved(struct replica *replica)
 {
         if (MUTATED(EXPIRE_UNPROVED)) {

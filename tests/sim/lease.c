@@ -1,5 +1,5 @@
 /* lease.c - the sessions and leases of clients: what a client counts on, and how it keeps it. Its deadline counts from
- * before it asked, on a clock of its own, and a renewal counts only when its answer comes before that (D1, D2). What
+ * before it asked, on a clock of its own, and a renewal counts only when its answer comes before that (T6). What
  * it does until then must not be taken from it: history.c looks at that when a session ends, and when a lock is granted. */
 #include <inttypes.h>
 #include <stdio.h>
