@@ -8,7 +8,7 @@ import struct
 
 "localhost".encode("idna")  # loads what resolving needs, before a test becomes a user who may not read it
 
-HELLO, PREEMPT, RELEASE, CHECK, LIST, HISTORY, STATUS, CANCEL, MEMBERS, TRANSFER, REMOVE, BACKUP, SHOW = range(1, 14)
+HELLO, PREEMPT, RELEASE, CHECK, LIST, HISTORY, STATUS, CANCEL, MEMBERS, TRANSFER, REMOVE, BACKUP, SHOW, OPEN, CLOSE, RENEW = range(1, 17)
 WELCOME, REFUSAL, RESULT, ROWS, EVENTS, STATE, ROSTER, PIECE = range(65, 73)
 YES, NO, UNKNOWN, REJECTED = range(1, 5)
 
@@ -79,13 +79,16 @@ def connect(address, timeout=15):
     return socket.create_connection((host, int(port)), timeout)
 
 
-def request_body(kind, deadline_ms, name, handle=b"", seq=0, client="", min_index=0, consistent=False, token=0):
+def request_body(kind, deadline_ms, name, handle=b"", seq=0, client="", min_index=0, consistent=False, token=0, session=0, ttl_ms=0):
     body = struct.pack("<I", deadline_ms)
     if kind in (PREEMPT, RELEASE, CANCEL):
         body += handle + struct.pack("<Q", seq) + text8(client) + text8(name)
         if kind == RELEASE:
             return body + struct.pack("<Q", token)
-        return body + struct.pack("<H", 0) if kind == PREEMPT else body
+        return body + struct.pack("<QIH", session, ttl_ms, 0) if kind == PREEMPT else body
+    if kind in (OPEN, CLOSE, RENEW):
+        body += (b"" if kind == RENEW else handle + struct.pack("<Q", seq)) + text8(client)
+        return body + (struct.pack("<IH", ttl_ms, 0) if kind == OPEN else struct.pack("<Q", session))
     if kind == CHECK:
         return body + struct.pack("<Q", min_index) + bytes([consistent]) + text8(name)
     return body
@@ -151,7 +154,7 @@ class Connection:
         assert (got, got_tag) == (answer, tag), (got, got_tag)
         return Reader(data)
 
-    def change(self, kind, name, handle=None, seq=None, client="", deadline_ms=10000, token=None):
+    def change(self, kind, name, handle=None, seq=None, client="", deadline_ms=10000, token=None, **more):
         """A handle that nothing was accepted of is not known to the cluster: after a refusal, take another.
         token: of the hold that a release gives up; None: of whichever there is when it is asked."""
         if kind == RELEASE and token is None:
@@ -160,9 +163,9 @@ class Connection:
                 return held
             token = held.token or 1
         if handle is not None:
-            return Result(self.ask(kind, request_body(kind, deadline_ms, name, handle, seq, client, token=token), RESULT))
+            return Result(self.ask(kind, request_body(kind, deadline_ms, name, handle, seq, client, token=token, **more), RESULT))
         self.seq += 1
-        result = Result(self.ask(kind, request_body(kind, deadline_ms, name, self.handle, self.seq, client, token=token), RESULT))
+        result = Result(self.ask(kind, request_body(kind, deadline_ms, name, self.handle, self.seq, client, token=token, **more), RESULT))
         if result.outcome != YES:
             self.handle, self.seq = os.urandom(16), 0
         return result
@@ -172,6 +175,16 @@ class Connection:
 
     def release(self, name, **more):
         return self.change(RELEASE, name, **more)
+
+    def open_session(self, ttl_ms, **more):
+        """A yes has the session's id as its token."""
+        return self.change(OPEN, "", ttl_ms=ttl_ms, **more)
+
+    def close_session(self, session, **more):
+        return self.change(CLOSE, "", session=session, **more)
+
+    def renew(self, session, client="", deadline_ms=10000):
+        return Result(self.ask(RENEW, request_body(RENEW, deadline_ms, "", client=client, session=session), RESULT))
 
     def cancel(self, name, **more):
         return self.change(CANCEL, name, **more)
@@ -195,7 +208,7 @@ class Connection:
         rows = []
         for _ in range(count):
             rows.append((reader.text(), reader.text(), reader.number("Q")))
-            reader.take(16)
+            reader.take(16 + 8 + 4 + 8)  # since when, and in which session for how long
             reader.text()
             reader.take(reader.number("H"))
         reader.end()
