@@ -19,10 +19,11 @@ void tool_print_check(const struct tool *tool, const struct dlock_answer *answer
         (void)printf(" (as of entry %" PRIu64 ", %s)\n", answer->index, tool_age(answer->leader_age_ms, age));
 }
 
-static void put_answer(const struct dlock_answer *answer)
+static void put_answer(const struct tool *tool, const struct dlock_answer *answer)
 {
         struct json_object *object = json_object_new_object();
 
+        (void)tool;
         json_object_object_add(object, "lock", json_object_new_string(answer->lock));
         json_object_object_add(object, "owner", tool_json_text(answer->owner));
         json_object_object_add(object, "token", tool_json_token(answer->token));

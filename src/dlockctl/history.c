@@ -1,6 +1,13 @@
 #include <inttypes.h>
+#include <string.h>
 
 #include "tool.h"
+
+/* Its token is the session's id, then. */
+static bool is_of_session(const struct dlock_event *event)
+{
+        return strcmp(event->kind, "open") == 0 || ((strcmp(event->kind, "close") == 0 || strcmp(event->kind, "expire") == 0) && !*event->lock);
+}
 
 static void print_event(const struct dlock_event *event)
 {
@@ -19,7 +26,7 @@ static void print_event(const struct dlock_event *event)
                 tool_print(stdout, event->client);
         }
         if (event->token)
-                (void)printf("  token %" PRIu64, event->token);
+                (void)printf("  %s %" PRIu64, is_of_session(event) ? "session" : "token", event->token);
         (void)printf("\n");
 }
 

@@ -20,6 +20,9 @@ void tool_json_row(struct json_object *object, const struct dlock_row *row)
         json_object_object_add(object, "token", json_object_new_uint64(row->token));
         json_object_object_add(object, "held_ms", json_object_new_uint64(row->held_ms));
         json_object_object_add(object, "since_wall_ms", json_object_new_uint64(row->since_wall_ms));
+        json_object_object_add(object, "session", tool_json_token(row->session));
+        json_object_object_add(object, "ttl_ms", tool_json_token(row->ttl_ms));
+        json_object_object_add(object, "expires_ms", tool_json_age(row->expires_ms));
         json_object_object_add(object, "user", json_object_new_string(row->user));
         json_object_object_add(object, "host", tool_json_text(row->host));
         json_object_object_add(object, "unit", tool_json_text(row->unit));

@@ -25,12 +25,19 @@ static const char preempt_details[] =
         "\nA lock that is held, also by yourself, is not granted. What show tells of who holds it: the user, and of the process that called\n"
         "dlockctl its host, unit and number.\n"
         "  --note TEXT                  what for, in up to 255 bytes, for people\n"
-        "--json: granted, token, owner.\n";
+        "  --ttl TIME                   as a lease: it is free again so long after it was granted, or renewed last; from 1s to 24h\n"
+        "--json: granted, token, owner, session, ttl_ms, deadline_boottime_ms.\n";
+
+static const char renew_details[] =
+        "\nTOKEN is what preempt --ttl told. A lease that has ended is not renewed, and the lock may be another's.\n"
+        "  --ttl TIME                   as it was taken with: to tell until when it lives now\n"
+        "--json: renewed, session, ttl_ms, deadline_boottime_ms.\n";
 
 static const char show_details[] =
-        "\nOwner, token, since when; the user, host, unit and process that took it, as far as known; its note.\n"
+        "\nOwner, token, since when; the user, host, unit and process that took it, as far as known; its note; of a lease,\n"
+        "or a lock in a session, how long that lives and, when the leader answers, when it ends if it is not renewed.\n"
         "  --consistent                 with everything that anybody was told before, as of check\n"
-        "--json: lock, owner, token, held_ms, since_wall_ms, user, host, unit, pid, note, index, leader_age_ms.\n";
+        "--json: lock, owner, token, held_ms, since_wall_ms, session, ttl_ms, expires_ms, user, host, unit, pid, note, index, leader_age_ms.\n";
 
 static const char release_details[] =
         "\nThe hold that you have when it is asked for; with --token TOKEN only the one of that fencing token, as preempt told it, and\n"
@@ -41,7 +48,9 @@ static const char members_details[] =
         "id, role (leader, voter, learner), witness, preferred, state (connected, stopped, not connected), behind, address, level.\n";
 
 static const struct command commands[] = {
-        { "preempt", "NAME", 1, 1, "Takes a lock that has no owner", preempt_details, .run = command_preempt, .changes = true, .takes = true },
+        { "preempt", "NAME", 1, 1, "Takes a lock that has no owner", preempt_details, .run = command_preempt, .changes = true, .takes = true,
+          .lives = true },
+        { "renew", "TOKEN", 1, 1, "Renews a lease", renew_details, .run = command_renew, .changes = true, .lives = true },
         { "release", "NAME", 1, 1, "Gives back a lock that you own", release_details, .run = command_release, .changes = true,
           .names_a_hold = true },
         { "check", "NAME", 1, 1, "Tells who owns a lock", check_details, .run = command_check, .looks = true, .judges = true },

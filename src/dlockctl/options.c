@@ -7,7 +7,7 @@
 #define TIMEOUT_MS_MAX UINT64_C(3600000)
 
 enum { OPTION_CLIENTS = 256, OPTION_SECONDS, OPTION_PREFIX, OPTION_SPREAD, OPTION_FORCE, OPTION_CONSISTENT, OPTION_TOKEN, OPTION_INTO, OPTION_MINE, OPTION_MAX_AGE,
-       OPTION_NOTE };
+       OPTION_NOTE, OPTION_TTL };
 
 /* "+": options end at the first operand; ":": problems are told here. */
 static const char short_options[] = "+:s:c:t:jhV";
@@ -24,6 +24,7 @@ static const struct option long_options[] = {
         { "mine", no_argument, NULL, OPTION_MINE },
         { "max-age", required_argument, NULL, OPTION_MAX_AGE },
         { "note", required_argument, NULL, OPTION_NOTE },
+        { "ttl", required_argument, NULL, OPTION_TTL },
         { "token", required_argument, NULL, OPTION_TOKEN },
         { "into", required_argument, NULL, OPTION_INTO },
         { "clients", required_argument, NULL, OPTION_CLIENTS },
@@ -45,7 +46,7 @@ static const char options_help[] =
         "  -V, --version\n";
 
 static const char exit_help[] =
-        "Exit status: 0 yes; 1 no - held by another, not the owner, for check and show: free; 2 wrong usage, or refused;\n"
+        "Exit status: 0 yes; 1 no - held by another, not the owner, ended, for check and show: free; 2 wrong usage, or refused;\n"
         "3 outcome unknown: it may have happened or not; 4 no server could be reached, nothing has happened.\n";
 
 static void print_help(const struct command *commands)
@@ -190,6 +191,13 @@ static int take_option(struct tool *tool, const struct command *commands, int op
                 if (!tool->command || !tool->command->takes)
                         return misplaced_option(name, "preempt");
                 tool->note = optarg;
+                return -1;
+        case OPTION_TTL:
+                if (!tool->command || !tool->command->lives)
+                        return misplaced_option(name, "preempt and renew");
+                if (!parse_time(optarg, &ms) || ms < DLOCK_TTL_MIN || ms > DLOCK_TTL_MAX)
+                        return tool_fail(EXIT_USAGE, "--ttl %s: a time from 1s to 24h would be right", optarg);
+                tool->ttl_ms = (uint32_t)ms;
                 return -1;
         case OPTION_TOKEN:
                 if (!tool->command || !tool->command->names_a_hold)

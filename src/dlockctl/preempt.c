@@ -7,6 +7,7 @@
 static void print_answer(const struct tool *tool, const struct dlock_answer *answer)
 {
         const char *client = dlock_get_client(tool->dlock);
+        char life[96];
 
         tool_print(stdout, answer->lock);
         if (answer->outcome == DLOCK_YES)
@@ -19,10 +20,10 @@ static void print_answer(const struct tool *tool, const struct dlock_answer *ans
                 (void)printf(", owner ");
                 tool_print(stdout, answer->owner);
         }
-        (void)printf("\n");
+        (void)printf("%s\n", tool_life(answer, life));
 }
 
-static void put_answer(const struct dlock_answer *answer)
+static void put_answer(const struct tool *tool, const struct dlock_answer *answer)
 {
         struct json_object *object = json_object_new_object();
         bool granted = answer->outcome == DLOCK_YES;
@@ -31,13 +32,14 @@ static void put_answer(const struct dlock_answer *answer)
         /* Not the holder's: a script that forgets to look at "granted" must not write with it. */
         json_object_object_add(object, "token", tool_json_token(granted ? answer->token : 0));
         json_object_object_add(object, "owner", tool_json_text(answer->owner));
+        tool_json_life(object, tool, answer);
         tool_put_json(object);
 }
 
 static int ask(const struct tool *tool, const char *lock, struct dlock_answer *ret_answer)
 {
         /* This program ends at once: who holds the lock is the one that called it. */
-        const struct dlock_request request = { .operation = DLOCK_OP_PREEMPT, .lock = lock, .note = tool->note, .pid = (uint32_t)getppid() };
+        const struct dlock_request request = { .operation = DLOCK_OP_PREEMPT, .lock = lock, .ttl_ms = tool->ttl_ms, .note = tool->note, .pid = (uint32_t)getppid() };
 
         return dlock_ask(tool->dlock, &request, ret_answer);
 }

@@ -17,11 +17,12 @@ static void print_answer(const struct tool *tool, const struct dlock_answer *ans
         }
 }
 
-static void put_answer(const struct dlock_answer *answer)
+static void put_answer(const struct tool *tool, const struct dlock_answer *answer)
 {
         struct json_object *object = json_object_new_object();
         bool released = answer->outcome == DLOCK_YES;
 
+        (void)tool;
         json_object_object_add(object, "released", json_object_new_boolean(released));
         json_object_object_add(object, "token", tool_json_token(answer->token));
         json_object_object_add(object, "owner", released ? NULL : tool_json_text(answer->owner));

@@ -11,6 +11,23 @@ static void print_line(const char *title, const char *text)
         (void)printf("\n");
 }
 
+/* As long as what lives: a lease is named like its session. */
+static void print_life(const struct dlock_row *row)
+{
+        char ttl[48], left[48];
+
+        if (row->session == 0)
+                return;
+        if (row->session == row->token)
+                (void)printf("  %-8s", "lease");
+        else
+                (void)printf("  %-8s%" PRIu64 " ", "session", row->session);
+        (void)printf("of %s", tool_duration(row->ttl_ms, ttl));
+        if (row->expires_ms >= 0)
+                (void)printf(", ends in %s if it is not renewed", tool_duration((uint64_t)row->expires_ms, left));
+        (void)printf("\n");
+}
+
 static void print_answer(const struct tool *tool, const struct dlock_answer *answer)
 {
         const struct dlock_row *row = answer->rows;
@@ -25,6 +42,7 @@ static void print_answer(const struct tool *tool, const struct dlock_answer *ans
         print_line("owner", row->owner);
         (void)printf("  %-8s%" PRIu64 "\n", "token", row->token);
         (void)printf("  %-8s%s, for %s\n", "since", tool_time(row->since_wall_ms, since), tool_duration(row->held_ms, held));
+        print_life(row);
         print_line("user", row->user);
         print_line("host", row->host);
         print_line("unit", row->unit);
@@ -34,11 +52,12 @@ static void print_answer(const struct tool *tool, const struct dlock_answer *ans
         (void)printf("as of entry %" PRIu64 ", %s\n", answer->index, tool_age(answer->leader_age_ms, age));
 }
 
-static void put_answer(const struct dlock_answer *answer)
+static void put_answer(const struct tool *tool, const struct dlock_answer *answer)
 {
-        static const char *const names[] = { "owner", "token", "held_ms", "since_wall_ms", "user", "host", "unit", "pid", "note" };
+        static const char *const names[] = { "owner", "token", "held_ms", "since_wall_ms", "session", "ttl_ms", "expires_ms", "user", "host", "unit", "pid", "note" };
         struct json_object *object = json_object_new_object();
 
+        (void)tool;
         json_object_object_add(object, "lock", json_object_new_string(answer->lock));
         if (answer->rows)
                 tool_json_row(object, answer->rows);

@@ -68,7 +68,7 @@ int tool_ask(struct tool *tool, const char *lock, const struct tool_question *qu
         if (code > EXIT_NO)
                 return code;
         if (tool->json)
-                question->put_json(&answer);
+                question->put_json(tool, &answer);
         else
                 question->print(tool, &answer);
         return code;
@@ -198,7 +198,35 @@ const char *tool_age(int64_t leader_age_ms, char buffer[64])
         return buffer;
 }
 
+/* On the clock that a deadline is on. */
+static uint64_t boottime_ms(void)
+{
+        struct timespec now;
+
+        if (clock_gettime(CLOCK_BOOTTIME, &now) < 0)
+                abort();
+        return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+const char *tool_life(const struct dlock_answer *answer, char buffer[96])
+{
+        uint64_t now = boottime_ms();
+        char left[48];
+
+        buffer[0] = 0;
+        if (answer->outcome == DLOCK_YES && answer->deadline_ms > 0)
+                (void)snprintf(buffer, 96, ", for %s if it is not renewed", tool_duration(answer->deadline_ms > now ? answer->deadline_ms - now : 0, left));
+        return buffer;
+}
+
 /* --- JSON --- */
+
+void tool_json_life(struct json_object *object, const struct tool *tool, const struct dlock_answer *answer)
+{
+        json_object_object_add(object, "session", tool_json_token(answer->session));
+        json_object_object_add(object, "ttl_ms", tool_json_token(answer->session ? tool->ttl_ms : 0));
+        json_object_object_add(object, "deadline_boottime_ms", tool_json_token(answer->deadline_ms));
+}
 
 void tool_put_json(struct json_object *object)
 {

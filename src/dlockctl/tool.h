@@ -29,6 +29,7 @@ struct tool {
         bool consistent;                     /* check, show */
         bool mine;                           /* check */
         const char *note;                    /* preempt; NULL: not given */
+        uint32_t ttl_ms;                     /* preempt, renew; 0: not given */
         int64_t max_age_ms;                  /* check; -1: not given */
         uint64_t token;                      /* release, fence; 0: not given */
         const char *into;                    /* fence; NULL: not given */
@@ -53,12 +54,14 @@ struct command {
         bool looks;                          /* at a lock: has --consistent */
         bool judges;                         /* has --max-age, --mine */
         bool takes;                          /* has --note */
+        bool lives;                          /* has --ttl */
         bool names_a_hold;                   /* has --token */
         bool fences;                         /* has --into */
 };
 
 int command_preempt(struct tool *tool, char **operands);
 int command_release(struct tool *tool, char **operands);
+int command_renew(struct tool *tool, char **operands);
 int command_check(struct tool *tool, char **operands);
 int command_show(struct tool *tool, char **operands);
 int command_list(struct tool *tool, char **operands);
@@ -96,13 +99,17 @@ int tool_outcome(const struct dlock_answer *answer);
 struct tool_question {
         int (*call)(const struct tool *tool, const char *lock, struct dlock_answer *ret_answer);
         void (*print)(const struct tool *tool, const struct dlock_answer *answer);
-        void (*put_json)(const struct dlock_answer *answer);
+        void (*put_json)(const struct tool *tool, const struct dlock_answer *answer);
         /* What to exit with after a yes or no, or NULL; above EXIT_NO it has said why, and nothing is shown. */
         int (*judge)(const struct tool *tool, const struct dlock_answer *answer);
 };
 
 /* The line of check about a lock. */
 void tool_print_check(const struct tool *tool, const struct dlock_answer *answer);
+/* ", for 29 s if it is not renewed" and the like: until the deadline of an answer; "" when it has none. */
+const char *tool_life(const struct dlock_answer *answer, char buffer[96]);
+/* The session, time to live and deadline that an answer tells; null when it tells none. */
+void tool_json_life(struct json_object *object, const struct tool *tool, const struct dlock_answer *answer);
 /* What is known of who holds a lock. */
 void tool_json_row(struct json_object *object, const struct dlock_row *row);
 
@@ -124,7 +131,7 @@ const char *tool_age(int64_t leader_age_ms, char buffer[64]);
 void tool_put_json(struct json_object *object);
 /* NULL or "" becomes null. */
 struct json_object *tool_json_text(const char *text);
-/* 0 becomes null: there is no token 0. */
+/* 0 becomes null: there is no token 0, nor a session, nor a time to live. */
 struct json_object *tool_json_token(uint64_t token);
 /* -1 becomes null. */
 struct json_object *tool_json_age(int64_t age_ms);

@@ -2,11 +2,14 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
 import subprocess
+import time
 
+import wire
 from nodes import DLOCKCTL, Cluster, wait_until
 
 
@@ -87,7 +90,10 @@ def test_what_is_wrong_with_an_option_is_told_of_that_option():
                             ("release --token", "option --token wants a value; dlockctl release --help"), ("--token 5 release x", "--token is for dlockctl release"),
                             ("check --token 5 x", "--token is for dlockctl release"), ("list --prefix a", "--prefix is for dlockctl bench"),
                             ("list --sec 5", "--seconds is for dlockctl bench"), ("bench --prefix", "option --prefix wants a value; dlockctl bench --help"),
-                            ("list --force", "--force is for dlockctl backup"), ("list --consistent", "--consistent is for dlockctl check")):
+                            ("list --force", "--force is for dlockctl backup"), ("check --ttl 5s x", "--ttl is for dlockctl preempt and renew"),
+                            ("preempt --ttl 999ms x", "--ttl 999ms: a time from 1s to 24h"), ("preempt --ttl 25h x", "--ttl 25h: a time from 1s to 24h"),
+                            ("preempt --ttl", "option --ttl wants a value"), ("renew x", "x is no token"), ("renew 0", "0 is no token"),
+                            ("renew", "renew takes one operand: dlockctl renew [OPTIONS] TOKEN would be right"), ("list --consistent", "--consistent is for dlockctl check")):
             status, out, error = tool(cluster, *words.split())
             assert (status, out, error.count("\n")) == (2, "", 1) and what in error, (words, status, error)
 
@@ -121,11 +127,62 @@ def test_json_has_the_documented_keys():
         assert status["role"] == ("leader" if status["leader"] == "follower-2" else "follower"), status
         assert status["term"] > 0 and status["applied"] <= status["commit"]
         documented = keys_in_the_manual()
-        for command in (f"backup {cluster.directory}/backup", "check other", "preempt other", "show other", "release other", "show nobody", "list", "history", "status", "whoami",
+        for command in (f"backup {cluster.directory}/backup", "check other", "preempt other", "preempt --ttl 1h leased", "renew 999", "show leased", "show other", "release other", "show nobody", "list", "history", "status", "whoami",
                         "bench --clients 1 --seconds 1", "forget-cluster"):
             command = command.split()
             for line in tool(cluster, "--json", *command)[1].splitlines():
                 assert sorted(json.loads(line)) == documented[command[0]], (command, line)
+
+
+def test_a_lease_is_renewed_or_ends():
+    with Cluster() as cluster:
+        got = json.loads(tool(cluster, "--json", "preempt", "--ttl", "1h", "long")[1])
+        left_ms = got["deadline_boottime_ms"] - time.clock_gettime_ns(time.CLOCK_BOOTTIME) / 1e6
+        assert got["granted"] and got["session"] == got["token"] and got["ttl_ms"] == 3600000 and 3500000 < left_ms <= 3564000, (got, left_ms)
+        no = json.loads(tool(cluster, "--json", "preempt", "--ttl", "1h", "long")[1])
+        assert no["granted"] is False and (no["session"], no["ttl_ms"], no["deadline_boottime_ms"]) == (None, None, None), no
+        status, out, _ = tool(cluster, "renew", "--ttl", "1h", str(got["token"]))
+        assert status == 0 and re.fullmatch(f"{got['token']}: renewed, for 59 min if it is not renewed\n", out), (status, out)
+        assert tool(cluster, "renew", str(got["token"]))[:2] == (0, f"{got['token']}: renewed\n")
+        for node in cluster.nodes:
+            leads = node.status()["role"] == "leader"
+            wait_until(lambda: tool(cluster, "check", "long", server=node.address)[0] == 0, f"{node.name} knows of it")
+            row = json.loads(tool(cluster, "--json", "show", "long", server=node.address)[1])
+            assert (row["session"], row["ttl_ms"]) == (got["token"], 3600000) and (row["expires_ms"] is None or 3500000 < row["expires_ms"] <= 3600000), row
+            out = tool(cluster, "show", "long", server=node.address)[1]
+            assert re.search(r"^  lease   of 60 min(, ends in 59 min if it is not renewed)?$", out, re.M), out
+            if leads and node.status()["role"] == "leader":
+                assert row["expires_ms"] is not None and ", ends in" in out, (row, out)
+        assert tool(cluster, "release", "long")[0] == 0
+        assert tool(cluster, "renew", str(got["token"]))[:2] == (1, f"{got['token']}: not renewed, it has ended\n")
+
+        status, out, _ = tool(cluster, "--client", "alice", "preempt", "--ttl", "1s", "short")
+        token = int(re.fullmatch(r"short: granted, token (\d+), owner alice, for 0\.[0-9] s if it is not renewed\n", out)[1])
+        wait_until(lambda: tool(cluster, "check", "--consistent", "short")[0] == 1, "nobody renewed it")
+        assert json.loads(tool(cluster, "--client", "alice", "--json", "renew", "--ttl", "1s", str(token))[1]) == {
+            "renewed": False, "session": None, "ttl_ms": None, "deadline_boottime_ms": None}
+        wait_until(lambda: f"expire         short                             alice  token {token}\n" in tool(cluster, "history", "short")[1], "its end is an entry")
+        assert tool(cluster, "--client", "alice", "release", "--token", str(token), "short")[0] == 1
+        assert json.loads(tool(cluster, "--json", "show", "short")[1])["session"] is None
+
+
+def test_a_lock_in_a_session_is_shown_with_it():
+    with Cluster(followers=0) as cluster, cluster.leader.client("alice") as alice:
+        session = alice.open_session(60000).token
+        assert alice.preempt("x", session=session).token > session
+        row = json.loads(tool(cluster, "--json", "list")[1])
+        assert (row["session"], row["ttl_ms"]) == (session, 60000) and 50000 < row["expires_ms"] <= 60000, row
+        out = tool(cluster, "show", "x")[1]
+        assert re.search(rf"^  session {session} of 60 s, ends in 5\d s if it is not renewed$", out, re.M), out
+        assert alice.renew(session).token == session
+        assert alice.close_session(session).outcome == wire.YES
+        wait_until(lambda: tool(cluster, "check", "x")[0] == 1, "what was held in it is free")
+        out = tool(cluster, "history")[1]
+        assert re.search(rf" open +alice  session {session}$", out, re.M) and re.search(rf" close +alice  session {session}$", out, re.M), out
+        # Locks that are held until they are released have no session.
+        assert alice.preempt("y").outcome == wire.YES
+        row = json.loads(tool(cluster, "--json", "list")[1])
+        assert (row["lock"], row["session"], row["ttl_ms"], row["expires_ms"]) == ("y", None, None, None), row
 
 
 def test_show_tells_who_holds_a_lock_at_every_node_and_after_a_restart():
