@@ -341,6 +341,71 @@ START_TEST(changes_are_read_as_written)
 }
 END_TEST
 
+/* As a lease, in a session, or neither; a time to live is from a second to a day, and a session has its own. */
+START_TEST(preempt_says_how_long_it_lives)
+{
+        static const uint64_t sessions[] = { 0, LIMIT_TOKEN, 0, 0 };
+        static const uint32_t ttls[] = { 0, 0, LIMIT_TTL_MIN_MS, LIMIT_TTL_MS };
+        struct wire_request request = change_of(WIRE_PREEMPT), seen;
+
+        request.session = sessions[_i];
+        request.ttl_ms = ttls[_i];
+        wire_write_request(&out, &request);
+        seen = read_back();
+        ck_assert_uint_eq(seen.session, sessions[_i]);
+        ck_assert_uint_eq(seen.ttl_ms, ttls[_i]);
+        expect_note(seen.holder, "nightly");
+        expect_exact(reads_request);
+        if (_i == 0)
+                expect_refused_with(reads_request, 48, 1);        /* a millisecond */
+        if (_i == 1)
+                expect_refused_with(reads_request, 49, 4);        /* a second, in a session */
+        if (_i == 2)
+                expect_refused_with(reads_request, 48, 0xe7);     /* 999 ms */
+        if (_i >= 2)
+                expect_refused_with(reads_request, 40, 1);        /* and a session */
+        if (_i == 3)
+                expect_refused_with(reads_request, 48, 1);        /* a day and a millisecond */
+}
+END_TEST
+
+static struct wire_request about_session(enum wire_type type)
+{
+        return (struct wire_request){ .type = type, .tag = 7, .deadline_ms = 1000, .handle = type == WIRE_RENEW ? (struct id128){ 0 } : id128_random(),
+                                      .seq = type == WIRE_RENEW ? 0 : 3, .client = client_of("c"), .session = type == WIRE_OPEN ? 0 : 12,
+                                      .ttl_ms = type == WIRE_OPEN ? 30000 : 0, .holder = type == WIRE_OPEN ? holder_of("worker") : (struct holder_view){ .size = 0 } };
+}
+
+START_TEST(requests_about_sessions_are_read_as_written)
+{
+        static const enum wire_type types[] = { WIRE_OPEN, WIRE_CLOSE, WIRE_RENEW };
+        struct wire_request request = about_session(types[_i]), seen;
+        size_t named = types[_i] == WIRE_RENEW ? 6 : 30;          /* what comes after the client */
+
+        wire_write_request(&out, &request);
+        seen = read_back();
+        ck_assert_int_eq(seen.type, types[_i]);
+        ck_assert_uint_eq(seen.tag, 7);
+        ck_assert(id128_equal(seen.handle, request.handle));
+        ck_assert_uint_eq(seen.seq, request.seq);
+        ck_assert_str_eq(seen.client.text, "c");
+        ck_assert_uint_eq(seen.name.size, 0);
+        ck_assert_uint_eq(seen.session, request.session);
+        ck_assert_uint_eq(seen.ttl_ms, request.ttl_ms);
+        expect_note(seen.holder, types[_i] == WIRE_OPEN ? "worker" : "");
+        expect_exact(reads_request);
+        expect_refused_with(reads_request, 3, 0x80);              /* patience of 24 days */
+        expect_refused_with(reads_request, named - 1, ' ');       /* no client id has spaces */
+        if (types[_i] == WIRE_OPEN) {
+                expect_refused_with(reads_request, named + 1, 3); /* 816 ms */
+                expect_refused_with(reads_request, named + 3, 6); /* 28 hours */
+                expect_refused_with(reads_request, named + 4, 0); /* who holds it is longer than it says */
+        } else {
+                expect_refused_with(reads_request, named, 0);     /* session 0 */
+        }
+}
+END_TEST
+
 START_TEST(check_is_read_as_written)
 {
         struct wire_request request = { .type = _i == 0 ? WIRE_CHECK : WIRE_SHOW, .tag = 1, .min_index = UINT64_MAX, .consistent = true, .name = name_of("ä") };
@@ -557,6 +622,9 @@ static void write_rows(unsigned count)
                 (void)snprintf(text, sizeof(text), "lock-%u", i);
                 row.lock = name_of(text);
                 row.token = i + 1;
+                row.session = i % 2 ? LIMIT_TOKEN : 0;
+                row.ttl_ms = i % 2 ? 30000 : 0;
+                row.expires_ms = i % 2 ? 20000 : -1;
                 wire_write_row(&out, &row);
         }
         wire_write_page_end(&out, frame);
@@ -583,6 +651,9 @@ START_TEST(rows_are_read_as_written)
                 ck_assert_uint_eq(row.token, i + 1);
                 ck_assert_uint_eq(row.held_ms, 6);
                 ck_assert_uint_eq(row.since_wall_ms, 1700000000000);
+                ck_assert_uint_eq(row.session, i % 2 ? LIMIT_TOKEN : 0);
+                ck_assert_uint_eq(row.ttl_ms, i % 2 ? 30000 : 0);
+                ck_assert_int_eq(row.expires_ms, i % 2 ? 20000 : -1);
                 ck_assert_str_eq(row.owner.text, "owner");
                 ck_assert_str_eq(row.principal.text, "uid:7");
                 expect_note(row.holder, "why");
@@ -597,6 +668,20 @@ START_TEST(rows_are_read_as_written)
         expect_refused_with(reads_page, 18, 4);
         expect_refused_with(reads_page, 19, 0xff);
         expect_refused_with(reads_page, 21, 0);                   /* a row without a name */
+        expect_refused_with(reads_page, 58, 1);                   /* a session without a time to live, */
+        expect_refused_with(reads_page, 66, 1);                   /* or the other way round */
+        expect_refused_with(reads_page, 70, 0xfe);                /* less than never */
+}
+END_TEST
+
+START_TEST(row_of_a_session_that_cannot_be_is_refused)
+{
+        size_t row;
+
+        write_rows(2);
+        row = 21 + (only_frame().body_size - 21) / 2;             /* the second, which is in one */
+        expect_refused_with(reads_page, row + 44, 0x20);          /* higher than every token */
+        expect_refused_with(reads_page, row + 56, 0x80);          /* it was over long ago */
 }
 END_TEST
 
@@ -695,6 +780,9 @@ START_TEST(largest_pages_fit_their_limit)
         memset(holder.unit, 'u', LIMIT_UNIT_BYTES);
         holder_put(&bytes, &holder);
         row.holder = (struct holder_view){ .data = bytes.data, .size = (uint16_t)bytes.size };
+        row.session = LIMIT_TOKEN;
+        row.ttl_ms = LIMIT_TTL_MS;
+        row.expires_ms = INT64_MAX;
         event.lock = row.lock;
         event.client = row.owner;
         frame = wire_write_page_begin(&out, WIRE_ROWS, &page);
@@ -817,6 +905,11 @@ START_TEST(any_flipped_bit_is_refused_or_read_within_bounds)
         write_events(2);
         write_rows(2);
         wire_write_request(&out, &(struct wire_request){ .type = WIRE_HISTORY, .name = name_of("x"), .limit = 1 });
+        for (enum wire_type type = WIRE_OPEN; type <= WIRE_RENEW; type++) {
+                struct wire_request request = about_session(type);
+
+                wire_write_request(&out, &request);
+        }
         wire_write_piece(&out, &(struct wire_piece){ .outcome = WIRE_YES, .backup = 1, .total = 5, .leader_age_ms = 1, .data = (const uint8_t *)"piece", .size = 5 });
         for (size_t offset = 0; offset < out.size; offset += frame.total) {
                 ck_assert_int_eq(wire_frame_parse(out.data + offset, out.size - offset, LIMIT_CLIENT_REPLY_BYTES, &frame), WIRE_FRAME_READY);
@@ -858,6 +951,8 @@ static Suite *suite(void)
         tcase_add_test(c, hello_may_ask_for_an_id);
         tcase_add_test(c, hello_of_a_newer_client_may_be_longer);
         tcase_add_loop_test(c, changes_are_read_as_written, 0, 3);
+        tcase_add_loop_test(c, preempt_says_how_long_it_lives, 0, 4);
+        tcase_add_loop_test(c, requests_about_sessions_are_read_as_written, 0, 3);
         tcase_add_loop_test(c, check_is_read_as_written, 0, 2);
         tcase_add_test(c, list_is_read_as_written);
         tcase_add_test(c, history_is_read_as_written);
@@ -872,6 +967,7 @@ static Suite *suite(void)
         tcase_add_test(c, reason_that_is_not_clean_is_written_clean);
         tcase_add_test(c, reason_cut_in_the_middle_of_a_letter_is_written_clean);
         tcase_add_test(c, rows_are_read_as_written);
+        tcase_add_test(c, row_of_a_session_that_cannot_be_is_refused);
         tcase_add_test(c, empty_page_is_read_as_written);
         tcase_add_test(c, events_are_read_as_written);
         tcase_add_test(c, members_are_read_as_written);
