@@ -55,6 +55,11 @@ BAD_CLIENT_BYTES = {
     "a request that is too long": GREETING + wire.frame(wire.CHECK, 1, wire.request_body(wire.CHECK, 0, "x") + b"y"),
     "an empty name": GREETING + wire.frame(wire.CHECK, 1, wire.request_body(wire.CHECK, 0, "")),
     "a deadline of 49 days": GREETING + wire.frame(wire.CHECK, 1, wire.request_body(wire.CHECK, 0xFFFFFFFF, "x")),
+    "a lease of a millisecond": GREETING + wire.frame(wire.PREEMPT, 1, wire.request_body(wire.PREEMPT, 0, "x", bytes(16), 1, ttl_ms=1)),
+    "a lease of 49 days": GREETING + wire.frame(wire.PREEMPT, 1, wire.request_body(wire.PREEMPT, 0, "x", bytes(16), 1, ttl_ms=0xFFFFFFFF)),
+    "a lease in a session": GREETING + wire.frame(wire.PREEMPT, 1, wire.request_body(wire.PREEMPT, 0, "x", bytes(16), 1, session=5, ttl_ms=5000)),
+    "a session without an end": GREETING + wire.frame(wire.OPEN, 1, wire.request_body(wire.OPEN, 0, "", bytes(16), 1)),
+    "a renewal of nothing": GREETING + wire.frame(wire.RENEW, 1, wire.request_body(wire.RENEW, 0, "")),
     "a page of 65535 rows": GREETING + wire.frame(wire.LIST, 1, struct.pack("<IQ", 0, 0) + b"\0\0" + struct.pack("<H", 65535)),
     "a page of no rows": GREETING + wire.frame(wire.HISTORY, 1, struct.pack("<I", 0) + b"\0" + struct.pack("<QH", 0, 0)),
 }
