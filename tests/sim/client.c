@@ -364,6 +364,8 @@ void client_answer(struct sim *sim, struct sim_node *node, const struct replica_
 {
         struct sim_client *client = &sim->clients[answer->origin.tag % SIM_CLIENTS];
 
+        if (answer->origin.tag >= 2 * SIM_CLIENTS)
+                return;                      /* of many */
         if (answer->origin.tag >= SIM_CLIENTS) {
                 lease_answer(sim, node, client, answer);
                 return;
@@ -414,6 +416,26 @@ void client_ask_in_session(struct sim *sim, struct sim_client *client, struct si
         set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, client->number);
         client->request.session = client->opened.id;
         begin_request(sim, client, node);
+}
+
+void client_hold_many(struct sim *sim, struct sim_client *client, struct sim_node *node, uint64_t count)
+{
+        bool accepted = client->accepted;
+
+        for (uint64_t i = 0; i < count; i++) {
+                struct replica_origin origin = { .session = ++sim->session_next, .tag = 2 * SIM_CLIENTS };
+                struct lock_request *request = &client->request;
+                char text[32];
+
+                client->accepted = false;    /* each is the first of a handle */
+                set_request(sim, client, LOCK_CHANGE_PREEMPT, 0, client->number);
+                (void)snprintf(text, sizeof(text), "many/%" PRIu64, i);
+                (void)lock_name_set(&request->name, text, strlen(text));
+                request->session = client->opened.id;
+                replica_request(node->replica, &origin, request, node_clock(sim, node) + 10000);
+        }
+        client->accepted = accepted && count == 0;
+        node_want_turn(sim, node);
 }
 
 void client_open(struct sim *sim, struct sim_client *client, struct sim_node *node, uint32_t ttl_ms)

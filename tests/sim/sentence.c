@@ -417,6 +417,22 @@ static bool asks_in_session(struct sim *sim, const struct words *words)
         return asked(sim, words->n);
 }
 
+static bool asks_for_many(struct sim *sim, const struct words *words)
+{
+        client_hold_many(sim, words->c, words->n, words->number);
+        return asked(sim, words->n);
+}
+
+static bool so_many_are_held(struct sim *sim, const struct words *words)
+{
+        return lock_table_lock_count(sim->truth) == words->number;
+}
+
+static bool fewer_are_held(struct sim *sim, const struct words *words)
+{
+        return lock_table_lock_count(sim->truth) < words->number;
+}
+
 static bool renews_lease(struct sim *sim, const struct words *words)
 {
         lease_renew(sim, words->c, words->n, words->c->tokens[words->lock]);
@@ -584,6 +600,9 @@ static const struct sentence {
         { "C opens a session of # ms at node N", DO, opens_session },
         { "C closes it at node N", DO, closes_session },
         { "C asks node N for L in it", DO, asks_in_session },
+        { "C asks node N for # others in it", DO, asks_for_many },
+        { "# locks are held", UNTIL, so_many_are_held },
+        { "fewer than # locks are held", UNTIL, fewer_are_held },
         { "C renews L at node N", DO, renews_lease },
         { "C renews it at node N", DO, renews_session },
         { "C has renewed", UNTIL, has_renewed },

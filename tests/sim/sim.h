@@ -312,6 +312,8 @@ void client_answer(struct sim *sim, struct sim_node *node, const struct replica_
 void client_ask(struct sim *sim, struct sim_client *client, struct sim_node *node, enum lock_change_kind kind, unsigned lock);
 void client_ask_lease(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock, uint32_t ttl_ms);
 void client_ask_in_session(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock);
+/* Asks for so many locks more in its session, and for no answer. */
+void client_hold_many(struct sim *sim, struct sim_client *client, struct sim_node *node, uint64_t count);
 void client_open(struct sim *sim, struct sim_client *client, struct sim_node *node, uint32_t ttl_ms);
 void client_close(struct sim *sim, struct sim_client *client, struct sim_node *node);
 void client_read(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock, bool consistent);

@@ -306,6 +306,7 @@ static void watch_status(struct sim *sim, const struct sim_node *node)
         struct replica *replica = node->replica;
         const struct raft *raft = replica_raft(replica);
         const struct raft_configuration *configuration = raft_configuration(raft);
+        struct lock_session_view session = { .id = 0 };
         int64_t age_ms = replica_leader_age_ms(replica);
 
         if (raft_durable(raft) > raft_last(raft) || replica_log_first(replica) > raft_last(raft) + 1 || raft_next_tick(raft) <= raft->now)
@@ -313,6 +314,9 @@ static void watch_status(struct sim *sim, const struct sim_node *node)
                          raft_last(raft), raft_durable(raft));
         if (raft_has_quorum(raft) && raft_role(raft) != RAFT_LEADER && (age_ms < 0 || age_ms >= 2 * TIMEOUT_MS))
                 sim_fail(sim, "node %u is in touch with a leader that it heard %" PRId64 " ms ago", node->number + 1, age_ms);
+        if (lock_table_next_session(replica_table(replica), 0, &session) &&
+            (replica_session_left_ms(replica, session.id) > (int64_t)session.ttl_ms || replica_session_left_ms(replica, UINT64_MAX) != -1))
+                sim_fail(sim, "node %u gives session %" PRIu64 " more time than it has", node->number + 1, session.id);
         for (size_t i = 0; i < configuration->count; i++) {
                 const char *address = replica_address(replica, configuration->members[i].id);
 
