@@ -145,6 +145,10 @@ check: history
 # Real daemons, on loopback and on a network of our own. WORDS picks the tests whose name has one of them.
 .PHONY: cluster sanitize sanitize-unit sanitize-cluster
 FAULTS := $(BUILD)/tests/network $(BUILD)/tests/disk.so $(BUILD)/tests/last_call.so
+# A program that holds a lease, with the library as others have it.
+$(BUILD)/tests/holder: $(BUILD)/obj/tests/cluster/holder.o $(BUILD)/libdlock.so.0
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ -Wl,-rpath,'$$ORIGIN/..'
 $(BUILD)/tests/network: $(BUILD)/obj/tests/cluster/network.o
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^
@@ -158,7 +162,7 @@ $(BUILD)/tests/%.so: tests/cluster/%.c
 next:
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/next CPPFLAGS='$(CPPFLAGS) -DRAFT_FEATURE_LEVEL=2' $(BUILD)/next/dlockd
 
-cluster: $(BUILD)/dlockd $(BUILD)/dlockctl $(FAULTS) next
+cluster: $(BUILD)/dlockd $(BUILD)/dlockctl $(BUILD)/tests/holder $(FAULTS) next
 	BUILD=$(BUILD) python3 tests/cluster/run.py $(WORDS)
 
 # Faults for SOAK_SECONDS. SEED=n repeats the schedules; tests/cluster/trial.py repeats one of them.
