@@ -44,6 +44,8 @@ extern "C" {
 #define DLOCK_PAGE_MAX 1000       /* rows of one page */
 #define DLOCK_TTL_MIN 1000        /* milliseconds that a session or a lease lives without being renewed: at least, */
 #define DLOCK_TTL_MAX 86400000    /* and at most */
+#define DLOCK_PERIOD_MIN 1000     /* milliseconds in which a lock may be wanted once: at least, */
+#define DLOCK_PERIOD_MAX UINT64_C(31622400000)        /* and at most: 366 days */
 #define DLOCK_TIMEOUT_DEFAULT 10000
 
 struct dlock;                     /* a handle */
@@ -51,7 +53,7 @@ struct dlock;                     /* a handle */
 /* What the service said. */
 enum dlock_outcome {
         DLOCK_YES = 1,            /* granted; released; opened; renewed; done; check, show: somebody owns it */
-        DLOCK_NO = 2,             /* held by another or by yourself; not the owner; check, show: free; renew, close: that session has ended */
+        DLOCK_NO = 2,             /* held by another or by yourself; granted within the period already; not the owner; check, show: free; renew, close: that session has ended */
         DLOCK_UNKNOWN = 3,        /* no answer in time, or from a node that cannot know: it may have happened or not */
         DLOCK_UNREACHABLE = 4,    /* no server could be reached, or none of this client's cluster: it has not happened */
         DLOCK_REJECTED = 5,       /* refused before it was decided: see reason; it has not happened */
@@ -143,13 +145,13 @@ struct dlock_answer {
         enum dlock_outcome outcome;
         const char *lock;         /* as asked; "" for list, history of all, status, members, transfer, remove, open, close, renew */
         const char *owner;        /* who owns the lock as far as the answer tells; NULL: nobody, or not told */
-        uint64_t token;           /* fencing token of that ownership; 0: none */
+        uint64_t token;           /* fencing token of that ownership; 0: none. Preempt with a period, no, and no owner: of the grant in it */
         uint64_t session;         /* yes to open, renew, and to preempt with a ttl: the session's id; that of a lease is its token */
         uint64_t deadline_ms;     /* with session: CLOCK_BOOTTIME until which it certainly lives, counted from before it was asked for. A
                                    * yes that comes later than that is DLOCK_UNKNOWN */
         uint64_t index;           /* log index the answer rests on */
         int64_t leader_age_ms;    /* check, show, list: how long ago the node heard from its leader; -1: never */
-        const char *reason;       /* one line for people when the outcome is not yes or no; else "" */
+        const char *reason;       /* one line for people when the outcome is not yes or no, or a no is for the period; else "" */
         const char *server;       /* the address that answered; "" when none did */
         const struct dlock_row *rows;         /* list; show: one, when somebody owns the lock */
         const struct dlock_event *events;     /* history, oldest first */
@@ -175,6 +177,8 @@ struct dlock_request {
         uint64_t session;         /* preempt: the lock is held as long as this session lives; 0: in no session. close, renew: which */
         uint32_t ttl_ms;          /* open: time to live, DLOCK_TTL_MIN to DLOCK_TTL_MAX. preempt: the lock is a lease of so long, alone in
                                    * a session of its own, which ends with it; 0: no lease. renew: as it was opened with; 0: not known, nor is the deadline */
+        uint64_t period_ms;       /* preempt: no when the lock was granted to anybody who asked with a period, within so long of cluster time;
+                                   * DLOCK_PERIOD_MIN to DLOCK_PERIOD_MAX. A grant is remembered for the period it was asked for with. 0: none */
         uint32_t limit;           /* list, history: rows, 1 to DLOCK_PAGE_MAX; 0: DLOCK_PAGE_MAX */
         uint32_t timeout_ms;      /* patience for this request; 0: the handle's */
         uint64_t backup;          /* backup: which; 0: make one */

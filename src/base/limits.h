@@ -22,6 +22,9 @@
  * longer is a lock that is held until it is released. */
 #define LIMIT_TTL_MIN_MS 1000
 #define LIMIT_TTL_MS 86400000
+/* For how long the cluster may be asked to remember that a lock was granted, so that it is granted once in that time. */
+#define LIMIT_PERIOD_MIN_MS 1000
+#define LIMIT_PERIOD_MS UINT64_C(31622400000)
 /* Node names appear in every status line. */
 #define LIMIT_NODE_NAME_BYTES 64
 /* "[ipv6%scope]:port", or a host name of DNS length and a port, or a socket path. */
@@ -33,6 +36,8 @@
 #define LIMIT_LOCKS 4000000
 /* Sessions, leases included: some 400 bytes each, and two timers on the leader. */
 #define LIMIT_LOCK_SESSIONS 1000000
+/* Locks of which it is remembered when they were granted last: some 300 bytes each. */
+#define LIMIT_PERIODS 1000000
 /* Clients that own nothing are forgotten, longest unused first, above this. */
 #define LIMIT_CLIENTS_IDLE 100000
 /* Results kept for retries; 6,600 one-shot clients per second for ten minutes. */

@@ -54,6 +54,8 @@
         X(NO_REARM, "a new leader does not give sessions their whole time again")                         \
         X(STALL_EXPIRES, "a leader that stood still ends sessions before it reads what was renewed")      \
         X(ENDED_LIVES, "a lock is granted in a session that is about to end")                             \
+        X(PERIOD_RELEASED, "a release forgets that the lock was granted within the period")               \
+        X(PERIOD_LATE, "the leader counts a period by its own clock")                                     \
         X(LEVEL_EARLY, "the level rises when one member knows it")                                        \
         X(READ_BACK, "a read goes back behind what its client has seen")                                  \
         X(REPLY_MIXED, "answers to an earlier life of a node are taken for those of this one")            \

@@ -26,7 +26,8 @@ static const char preempt_details[] =
         "dlockctl its host, unit and number.\n"
         "  --note TEXT                  what for, in up to 255 bytes, for people\n"
         "  --ttl TIME                   as a lease: it is free again so long after it was granted, or renewed last; from 1s to 24h\n"
-        "--json: granted, token, owner, session, ttl_ms, deadline_boottime_ms.\n";
+        "  --once-per TIME              not when it was granted, to anybody who said --once-per, within so long; from 1s to 366d\n"
+        "--json: granted, token, owner, too_soon, session, ttl_ms, deadline_boottime_ms.\n";
 
 static const char renew_details[] =
         "\nTOKEN is what preempt --ttl told. A lease that has ended is not renewed, and the lock may be another's.\n"

@@ -7,7 +7,7 @@
 #define TIMEOUT_MS_MAX UINT64_C(3600000)
 
 enum { OPTION_CLIENTS = 256, OPTION_SECONDS, OPTION_PREFIX, OPTION_SPREAD, OPTION_FORCE, OPTION_CONSISTENT, OPTION_TOKEN, OPTION_INTO, OPTION_MINE, OPTION_MAX_AGE,
-       OPTION_NOTE, OPTION_TTL };
+       OPTION_NOTE, OPTION_TTL, OPTION_ONCE_PER };
 
 /* "+": options end at the first operand; ":": problems are told here. */
 static const char short_options[] = "+:s:c:t:jhV";
@@ -25,6 +25,7 @@ static const struct option long_options[] = {
         { "max-age", required_argument, NULL, OPTION_MAX_AGE },
         { "note", required_argument, NULL, OPTION_NOTE },
         { "ttl", required_argument, NULL, OPTION_TTL },
+        { "once-per", required_argument, NULL, OPTION_ONCE_PER },
         { "token", required_argument, NULL, OPTION_TOKEN },
         { "into", required_argument, NULL, OPTION_INTO },
         { "clients", required_argument, NULL, OPTION_CLIENTS },
@@ -69,7 +70,7 @@ static bool parse_time(const char *text, uint64_t *ret_ms)
         static const struct {
                 const char *name;
                 uint64_t ms;
-        } units[] = { { "ms", 1 }, { "s", 1000 }, { "", 1000 }, { "min", 60000 }, { "h", 3600000 } };
+        } units[] = { { "ms", 1 }, { "s", 1000 }, { "", 1000 }, { "min", 60000 }, { "h", 3600000 }, { "d", 86400000 } };
         size_t digits = strspn(text, "0123456789");
         uint64_t number;
 
@@ -198,6 +199,13 @@ static int take_option(struct tool *tool, const struct command *commands, int op
                 if (!parse_time(optarg, &ms) || ms < DLOCK_TTL_MIN || ms > DLOCK_TTL_MAX)
                         return tool_fail(EXIT_USAGE, "--ttl %s: a time from 1s to 24h would be right", optarg);
                 tool->ttl_ms = (uint32_t)ms;
+                return -1;
+        case OPTION_ONCE_PER:
+                if (!tool->command || !tool->command->takes)
+                        return misplaced_option(name, "preempt");
+                if (!parse_time(optarg, &ms) || ms < DLOCK_PERIOD_MIN || ms > DLOCK_PERIOD_MAX)
+                        return tool_fail(EXIT_USAGE, "--once-per %s: a time from 1s to 366d, like 50min or 23h, would be right", optarg);
+                tool->period_ms = ms;
                 return -1;
         case OPTION_TOKEN:
                 if (!tool->command || !tool->command->names_a_hold)

@@ -4,6 +4,12 @@
 
 #include "tool.h"
 
+/* Nobody has it, but somebody had it within the period. */
+static bool is_too_soon(const struct dlock_answer *answer)
+{
+        return answer->outcome == DLOCK_NO && !answer->owner && answer->token != 0;
+}
+
 static void print_answer(const struct tool *tool, const struct dlock_answer *answer)
 {
         const char *client = dlock_get_client(tool->dlock);
@@ -12,6 +18,8 @@ static void print_answer(const struct tool *tool, const struct dlock_answer *ans
         tool_print(stdout, answer->lock);
         if (answer->outcome == DLOCK_YES)
                 (void)printf(": granted, token %" PRIu64, answer->token);
+        else if (is_too_soon(answer))
+                (void)printf(": %s, token %" PRIu64, answer->reason, answer->token);
         else if (answer->owner && client && strcmp(answer->owner, client) == 0)
                 (void)printf(": held already by yourself, token %" PRIu64, answer->token);
         else
@@ -32,6 +40,7 @@ static void put_answer(const struct tool *tool, const struct dlock_answer *answe
         /* Not the holder's: a script that forgets to look at "granted" must not write with it. */
         json_object_object_add(object, "token", tool_json_token(granted ? answer->token : 0));
         json_object_object_add(object, "owner", tool_json_text(answer->owner));
+        json_object_object_add(object, "too_soon", json_object_new_boolean(is_too_soon(answer)));
         tool_json_life(object, tool, answer);
         tool_put_json(object);
 }
@@ -39,7 +48,7 @@ static void put_answer(const struct tool *tool, const struct dlock_answer *answe
 static int ask(const struct tool *tool, const char *lock, struct dlock_answer *ret_answer)
 {
         /* This program ends at once: who holds the lock is the one that called it. */
-        const struct dlock_request request = { .operation = DLOCK_OP_PREEMPT, .lock = lock, .ttl_ms = tool->ttl_ms, .note = tool->note, .pid = (uint32_t)getppid() };
+        const struct dlock_request request = { .operation = DLOCK_OP_PREEMPT, .lock = lock, .ttl_ms = tool->ttl_ms, .period_ms = tool->period_ms, .note = tool->note, .pid = (uint32_t)getppid() };
 
         return dlock_ask(tool->dlock, &request, ret_answer);
 }

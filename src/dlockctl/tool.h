@@ -30,6 +30,7 @@ struct tool {
         bool mine;                           /* check */
         const char *note;                    /* preempt; NULL: not given */
         uint32_t ttl_ms;                     /* preempt, renew; 0: not given */
+        uint64_t period_ms;                  /* --once-per; 0: none */
         int64_t max_age_ms;                  /* check; -1: not given */
         uint64_t token;                      /* release, fence; 0: not given */
         const char *into;                    /* fence; NULL: not given */

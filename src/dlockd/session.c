@@ -322,6 +322,7 @@ static void ask_change(struct session *session, const struct wire_request *reque
                 .token = request->token,
                 .session = request->session,
                 .ttl_ms = request->ttl_ms,
+                .period_ms = request->period_ms,
                 .holder = request->holder,
         };
         struct replica_origin origin;
@@ -643,6 +644,7 @@ static void answer_change(struct session *session, const struct waiting *waiting
 {
         struct wire_result result = {
                 .tag = waiting->tag, .token = answer->token, .index = answer->index, .owner = answer->client, .leader_age_ms = -1 };
+        char words[LIMIT_REASON_BYTES + 1];
         const char *reason = "";
 
         switch (answer->outcome) {
@@ -652,6 +654,12 @@ static void answer_change(struct session *session, const struct waiting *waiting
         case REPLICA_HELD:
         case REPLICA_NOT_OWNER:
                 result.outcome = WIRE_NO;
+                break;
+        case REPLICA_TOO_SOON:
+                result.outcome = WIRE_NO;
+                result.owner.size = 0;       /* it had the lock, and has it no more */
+                (void)snprintf(words, sizeof(words), "it was granted within the period already, to %s", answer->client.text);
+                reason = words;
                 break;
         case REPLICA_NO_SESSION:
                 result.outcome = waiting->type == WIRE_PREEMPT ? WIRE_REJECTED : WIRE_NO;

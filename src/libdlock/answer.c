@@ -41,8 +41,10 @@ static void saw_index(struct dlock *dlock, enum wire_outcome outcome, uint64_t i
 
 static void finish(struct dlock *dlock, struct request *request, enum wire_outcome outcome, const char *reason)
 {
+        bool is_plain = outcome == WIRE_YES || (outcome == WIRE_NO && request->period_ms == 0);
+
         (void)strcpy(request->server, dlock->link.server);
-        request_finish(dlock, request, outcome_of(outcome), "%s", outcome == WIRE_YES || outcome == WIRE_NO ? "" : reason);
+        request_finish(dlock, request, outcome_of(outcome), "%s", is_plain ? "" : reason);
 }
 
 /* Then what a result calls a token is the session's id, which is no fencing token. */

@@ -47,6 +47,7 @@ struct request {
         struct lock_name name, after;
         uint64_t after_index;
         uint64_t backup, offset;
+        uint64_t period_ms;                  /* PREEMPT */
         uint16_t limit;
         bool consistent;
         uint64_t token;                      /* RELEASE */

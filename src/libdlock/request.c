@@ -123,6 +123,9 @@ static int set_session(struct dlock *dlock, const struct dlock_request *asked, s
                 return set_error(dlock, -EINVAL, "a lock is held in a session, or is a lease with a time to live of its own: one of both would be right");
         if ((asked->operation == DLOCK_OP_OPEN || ttl_ms != 0) && (ttl_ms < DLOCK_TTL_MIN || ttl_ms > DLOCK_TTL_MAX))
                 return set_error(dlock, -EINVAL, "a time to live of %d ms to 24 hours would be right", DLOCK_TTL_MIN);
+        if (asked->operation == DLOCK_OP_PREEMPT && asked->period_ms != 0 && (asked->period_ms < DLOCK_PERIOD_MIN || asked->period_ms > DLOCK_PERIOD_MAX))
+                return set_error(dlock, -EINVAL, "a period of %d ms to 366 days would be right", DLOCK_PERIOD_MIN);
+        request->period_ms = asked->operation == DLOCK_OP_PREEMPT ? asked->period_ms : 0;
         request->session = about_one || asked->operation == DLOCK_OP_PREEMPT ? asked->session : 0;
         request->ttl_ms = ttl_ms;
         return 0;
@@ -294,6 +297,7 @@ void request_send(struct dlock *dlock, struct request *request, uint64_t now)
                 .token = request->token,
                 .session = request->session,
                 .ttl_ms = request->ttl_ms,
+                .period_ms = request->period_ms,
                 .handle = slot->handle,
                 .seq = slot->seq,
                 .name = request->name,

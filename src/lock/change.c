@@ -37,6 +37,7 @@ void lock_change_put(struct bytes *bytes, const struct lock_change *change)
                 lock_name_put(bytes, &change->name);
                 bytes_put_u64(bytes, change->session);
                 bytes_put_u32(bytes, change->ttl_ms);
+                bytes_put_u64(bytes, change->period_ms);
                 holder_view_put(bytes, change->holder);
                 return;
         case LOCK_CHANGE_CANCEL:
@@ -66,6 +67,11 @@ static bool ttl_is_valid(uint32_t ttl_ms)
         return ttl_ms >= LIMIT_TTL_MIN_MS && ttl_ms <= LIMIT_TTL_MS;
 }
 
+static bool period_is_valid(uint64_t period_ms)
+{
+        return period_ms == 0 || (period_ms >= LIMIT_PERIOD_MIN_MS && period_ms <= LIMIT_PERIOD_MS);
+}
+
 /* What its kind says. False: it contradicts itself. */
 static bool get_rest(struct bytes_reader *reader, struct lock_change *change)
 {
@@ -76,8 +82,9 @@ static bool get_rest(struct bytes_reader *reader, struct lock_change *change)
                 lock_name_get(reader, false, &change->name);
                 change->session = bytes_get_u64(reader);
                 change->ttl_ms = bytes_get_u32(reader);
+                change->period_ms = bytes_get_u64(reader);
                 holder_view_get(reader, &change->holder);
-                return change->ttl_ms == 0 || (change->session == 0 && ttl_is_valid(change->ttl_ms));
+                return (change->ttl_ms == 0 || (change->session == 0 && ttl_is_valid(change->ttl_ms))) && period_is_valid(change->period_ms);
         case LOCK_CHANGE_CANCEL:
                 lock_name_get(reader, false, &change->name);
                 return true;

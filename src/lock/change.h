@@ -49,6 +49,7 @@ struct lock_change {
         uint64_t token;                      /* RELEASE: the token given back */
         uint64_t session;                    /* CLOSE, EXPIRE: which; PREEMPT: in which, or 0 */
         uint32_t ttl_ms;                     /* OPEN; PREEMPT: of the lease, or 0, and 0 in a session */
+        uint64_t period_ms;                  /* PREEMPT: it is remembered for so long of cluster time, for those who want it once in a period; or 0 */
         struct holder_view holder;           /* PREEMPT, OPEN; of a decoded change: a part of the body */
 };
 

@@ -96,6 +96,7 @@ static void accept_change(const struct lock_request *request, uint64_t token, st
                 .token = token,
                 .session = request->session,
                 .ttl_ms = request->ttl_ms,
+                .period_ms = request->period_ms,
                 .holder = request->holder,
         };
 }
@@ -138,6 +139,24 @@ static bool is_freed_soon(const struct lock_table *table, const struct lock_over
         return lock->session != 0 && (lock_overlay_ends(overlay, lock->session) || (lock_table_find_session(table, lock->session, &session) && session.ended));
 }
 
+/* D10: by the log's own time, which stands still while nobody leads. A grant that is not applied yet need not be asked about: nobody knows
+ * its token, so the lock is held, or its session ends first (T7). True: decided. */
+static bool was_granted_lately(const struct lock_table *table, const struct lock_request *request, struct lock_decision *decision)
+{
+        struct lock_period_view period;
+
+        if (request->period_ms == 0)
+                return false;
+        if (!lock_table_find_period(table, &request->name, &period))
+                return false;
+        if (request->cluster_ms > period.cluster_ms && request->cluster_ms - period.cluster_ms >= request->period_ms)
+                return false;
+        decision->verdict = LOCK_TOO_SOON;
+        decision->token = period.token;
+        copy_owner(&decision->owner, period.client);
+        return true;
+}
+
 static void decide_preempt(const struct lock_table *table, const struct lock_overlay *overlay, const struct lock_request *request, struct lock_decision *decision)
 {
         struct lock_view view;
@@ -145,7 +164,10 @@ static void decide_preempt(const struct lock_table *table, const struct lock_ove
         if (request->session != 0 && !session_lives(table, overlay, request))
                 refuse(LOCK_NO_SESSION, NULL, decision);
         else if (!find_lock(table, overlay, &request->name, &view)) {
-                if (!table_is_full(table, overlay) && (request->ttl_ms == 0 || !sessions_are_full(table, overlay)))
+                if (was_granted_lately(table, request, decision))
+                        return;
+                if (!table_is_full(table, overlay) && (request->ttl_ms == 0 || !sessions_are_full(table, overlay)) &&
+                    (request->period_ms == 0 || lock_table_period_count(table) + lock_overlay_count(overlay) < LIMIT_PERIODS))
                         accept_change(request, 0, decision);
         } else if (is_freed_soon(table, overlay, &view)) {
                 refuse(LOCK_LATER, NULL, decision);

@@ -17,6 +17,8 @@ struct lock_request {
         uint64_t token;                      /* RELEASE: of the hold that is given up; no other one is, however late this comes */
         uint64_t session;                    /* CLOSE, RENEW; PREEMPT: in which, or 0 */
         uint32_t ttl_ms;                     /* OPEN; PREEMPT: of the lease, or 0 */
+        uint64_t period_ms;                  /* PREEMPT: only if no grant with a period is younger than this; or 0 */
+        uint64_t cluster_ms;                 /* now, as its leader knows it */
         struct holder_view holder;           /* PREEMPT, OPEN */
 };
 
@@ -25,6 +27,7 @@ enum lock_verdict {
         LOCK_REPEATED,                       /* the same request was accepted before, at index: the same answer again; CANCEL: token is 0
                                               * when it was cancelled before, and not 0 when the request had happened */
         LOCK_HELD,                           /* PREEMPT: owner has it, maybe the client itself */
+        LOCK_TOO_SOON,                       /* PREEMPT: nobody owns it, but it was granted within the period, to owner under token */
         LOCK_NOT_OWNER,                      /* RELEASE: nobody owns it, somebody else, or the client under another token */
         LOCK_FOREIGN_CLIENT,                 /* the client id belongs to another principal */
         LOCK_FULL,                           /* a limit of limits.h */

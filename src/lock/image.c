@@ -77,6 +77,20 @@ static void image_session(const struct session_record *session, struct lock_imag
         holder_view_put(&image->body, (struct holder_view){ .data = session->holder, .size = session->holder_size });
 }
 
+static void image_period(const struct period_record *period, struct lock_image *image)
+{
+        memcpy(image->key, period->name.text, period->name.size + 1u);
+        if (image->deleted)
+                return;
+        (void)snprintf(image->label, sizeof(image->label), "%s", period->client.text);
+        image->number = period->token;
+        lock_name_put(&image->body, &period->name);
+        client_id_put(&image->body, &period->client);
+        bytes_put_u64(&image->body, period->token);
+        bytes_put_u64(&image->body, period->cluster_ms);
+        bytes_put_u64(&image->body, period->end_ms);
+}
+
 static void image_record(const struct record *record, struct lock_image *image)
 {
         switch (record->kind) {
@@ -91,6 +105,9 @@ static void image_record(const struct record *record, struct lock_image *image)
                 return;
         case LOCK_IMAGE_SESSION:
                 image_session((const struct session_record *)record, image);
+                return;
+        case LOCK_IMAGE_PERIOD:
+                image_period((const struct period_record *)record, image);
                 return;
         }
 }
@@ -264,6 +281,29 @@ static struct record *load_session(struct lock_table *table, struct bytes_reader
         return &session->record;
 }
 
+static struct record *load_period(struct lock_table *table, struct bytes_reader *reader)
+{
+        struct lock_name name;
+        struct client_id client;
+        struct period_record *period;
+        uint64_t token, cluster_ms, end_ms;
+
+        lock_name_get(reader, false, &name);
+        client_id_get(reader, false, &client);
+        token = bytes_get_u64(reader);
+        cluster_ms = bytes_get_u64(reader);
+        end_ms = bytes_get_u64(reader);
+        if (reader->bad || end_ms < cluster_ms)
+                return NULL;
+        period = lock_table_add_period(table, &name, end_ms);
+        if (!period)
+                return NULL;
+        period->client = client;
+        period->token = token;
+        period->cluster_ms = cluster_ms;
+        return &period->record;
+}
+
 /* The columns are for people; if they differ from the body somebody has edited one of the two. */
 static bool columns_agree(const struct record *record, const char *key, const char *label, uint64_t number)
 {
@@ -296,6 +336,9 @@ bool lock_table_load(struct lock_table *table, enum lock_image_kind kind, const 
                 break;
         case LOCK_IMAGE_SESSION:
                 record = load_session(table, &reader);
+                break;
+        case LOCK_IMAGE_PERIOD:
+                record = load_period(table, &reader);
                 break;
         }
         if (!record || !bytes_reader_finished(&reader) || !columns_agree(record, key, label, number))

@@ -74,21 +74,34 @@ struct result_record {
         uint64_t cluster_ms;
 };
 
+struct period_record {
+        struct record record;
+        RB_ENTRY(period_record) node, by_end;
+        struct lock_name name;
+        struct client_id client;
+        uint64_t token;
+        uint64_t cluster_ms, end_ms;         /* of the grant; when it is forgotten */
+};
+
 RB_HEAD(lock_tree, lock_record);
 RB_HEAD(client_tree, client_record);
 RB_HEAD(result_tree, result_record);
 RB_HEAD(session_record_tree, session_record);
+RB_HEAD(period_record_tree, period_record);
+RB_HEAD(period_end_tree, period_record);
 
 struct lock_table {
         struct lock_tree locks;              /* by name: lookup, and the order of list */
         struct client_tree clients;
         struct result_tree results;
         struct session_record_tree sessions;
+        struct period_record_tree periods;   /* by name */
+        struct period_end_tree period_ends;
         TAILQ_HEAD(, session_record) ended;  /* and hold something still */
         TAILQ_HEAD(, client_record) idle;    /* own nothing; longest unused first */
         TAILQ_HEAD(, result_record) by_age;  /* oldest first */
         TAILQ_HEAD(, record) dirty;          /* longest dirty first */
-        size_t lock_count, client_count, result_count, session_count, idle_count, dirty_count;
+        size_t lock_count, client_count, result_count, session_count, period_count, idle_count, dirty_count;
         uint64_t last_index, last_cluster_ms;
 };
 
@@ -100,6 +113,10 @@ struct result_record *lock_table_add_result(struct lock_table *table, struct id1
 struct session_record *lock_table_add_session(struct lock_table *table, uint64_t id, struct holder_view holder);
 struct session_record *lock_table_get_session(const struct lock_table *table, uint64_t id);
 struct session_record *lock_table_session_after(const struct lock_table *table, uint64_t id);
+/* By when they are forgotten; NULL begins, and ends. */
+struct period_record *lock_table_next_period(struct lock_table *table, struct period_record *period);
+/* end_ms: when it is to be forgotten. */
+struct period_record *lock_table_add_period(struct lock_table *table, const struct lock_name *name, uint64_t end_ms);
 /* Takes it out of the tree; it is the caller's. */
 void lock_table_forget_session(struct lock_table *table, struct session_record *session);
 /* The lock is held in the session from here on. */

@@ -38,10 +38,24 @@ static int compare_sessions(const struct session_record *a, const struct session
         return (a->id > b->id) - (a->id < b->id);
 }
 
+static int compare_periods(const struct period_record *a, const struct period_record *b)
+{
+        return compare_text(a->name.text, a->name.size, b->name.text, b->name.size);
+}
+
+static int compare_period_ends(const struct period_record *a, const struct period_record *b)
+{
+        int order = (a->end_ms > b->end_ms) - (a->end_ms < b->end_ms);
+
+        return order ? order : compare_periods(a, b);
+}
+
 RB_GENERATE_INTERNAL(lock_tree, lock_record, node, compare_locks, _unused_ static)
 RB_GENERATE_INTERNAL(client_tree, client_record, node, compare_clients, _unused_ static)
 RB_GENERATE_INTERNAL(result_tree, result_record, node, compare_results, _unused_ static)
 RB_GENERATE_INTERNAL(session_record_tree, session_record, node, compare_sessions, _unused_ static)
+RB_GENERATE_INTERNAL(period_record_tree, period_record, node, compare_periods, _unused_ static)
+RB_GENERATE_INTERNAL(period_end_tree, period_record, by_end, compare_period_ends, _unused_ static)
 
 struct lock_table *lock_table_new(void)
 {
@@ -51,6 +65,8 @@ struct lock_table *lock_table_new(void)
         RB_INIT(&table->clients);
         RB_INIT(&table->results);
         RB_INIT(&table->sessions);
+        RB_INIT(&table->periods);
+        RB_INIT(&table->period_ends);
         TAILQ_INIT(&table->ended);
         TAILQ_INIT(&table->idle);
         TAILQ_INIT(&table->by_age);
@@ -64,6 +80,7 @@ struct lock_table *lock_table_free(struct lock_table *table)
         struct client_record *client, *next_client;
         struct result_record *result, *next_result;
         struct session_record *session, *next_session;
+        struct period_record *period, *next_period;
         struct record *record;
 
         if (!table)
@@ -89,6 +106,10 @@ struct lock_table *lock_table_free(struct lock_table *table)
         RB_FOREACH_SAFE(session, session_record_tree, &table->sessions, next_session) {
                 RB_REMOVE(session_record_tree, &table->sessions, session);
                 free(session);
+        }
+        RB_FOREACH_SAFE(period, period_record_tree, &table->periods, next_period) {
+                RB_REMOVE(period_record_tree, &table->periods, period);
+                free(period);
         }
         free(table);
         return NULL;
@@ -241,6 +262,34 @@ struct session_record *lock_table_session_after(const struct lock_table *table, 
         return RB_NFIND(session_record_tree, (struct session_record_tree *)&table->sessions, &probe);
 }
 
+static struct period_record *find_period(const struct lock_table *table, const struct lock_name *name)
+{
+        struct period_record probe = { .name = *name };
+
+        return RB_FIND(period_record_tree, (struct period_record_tree *)&table->periods, &probe);
+}
+
+struct period_record *lock_table_next_period(struct lock_table *table, struct period_record *period)
+{
+        return period ? RB_NEXT(period_end_tree, &table->period_ends, period) : RB_MIN(period_end_tree, &table->period_ends);
+}
+
+struct period_record *lock_table_add_period(struct lock_table *table, const struct lock_name *name, uint64_t end_ms)
+{
+        struct period_record *period = alloc_zeroed(1, sizeof(*period));
+
+        period->record.kind = LOCK_IMAGE_PERIOD;
+        period->name = *name;
+        period->end_ms = end_ms;
+        if (RB_INSERT(period_record_tree, &table->periods, period)) {
+                free(period);
+                return NULL;
+        }
+        (void)RB_INSERT(period_end_tree, &table->period_ends, period);
+        table->period_count++;
+        return period;
+}
+
 void lock_table_forget_session(struct lock_table *table, struct session_record *session)
 {
         RB_REMOVE(session_record_tree, &table->sessions, session);
@@ -313,6 +362,14 @@ static void remember_result(struct lock_table *table, const struct lock_moment *
         mark_dirty(table, &result->record);
 }
 
+static void forget_period(struct lock_table *table, struct period_record *period)
+{
+        RB_REMOVE(period_record_tree, &table->periods, period);
+        RB_REMOVE(period_end_tree, &table->period_ends, period);
+        table->period_count--;
+        bury(table, &period->record);
+}
+
 /* Results older than the retry window and clients long idle are left out. The bound keeps
  * one entry's effect small; every entry adds one of each at most, so the backlog shrinks. */
 static void forget_old(struct lock_table *table, const struct lock_moment *moment)
@@ -327,6 +384,13 @@ static void forget_old(struct lock_table *table, const struct lock_moment *momen
                 RB_REMOVE(result_tree, &table->results, result);
                 table->result_count--;
                 bury(table, &result->record);
+        }
+        for (unsigned i = 0; i < LIMIT_ENTRY_RECORDS / 16; i++) {
+                struct period_record *period = RB_MIN(period_end_tree, &table->period_ends);
+
+                if (!period || moment->cluster_ms < period->end_ms)
+                        break;
+                forget_period(table, period);
         }
         for (unsigned i = 0; i < LIMIT_ENTRY_RECORDS / 4 && table->idle_count > LIMIT_CLIENTS_IDLE; i++) {
                 struct client_record *client = TAILQ_FIRST(&table->idle);
@@ -420,6 +484,25 @@ static void end_session(struct lock_table *table, uint64_t id)
                 remove_session(table, session);
 }
 
+/* The newest counts, and how long it said that it be remembered. */
+static void remember_period(struct lock_table *table, const struct lock_moment *moment, const struct lock_change *change)
+{
+        struct period_record *period = find_period(table, &change->name);
+        uint64_t end_ms = moment->cluster_ms + change->period_ms;
+
+        if (period) {
+                RB_REMOVE(period_end_tree, &table->period_ends, period);
+                period->end_ms = end_ms;
+                (void)RB_INSERT(period_end_tree, &table->period_ends, period);
+        } else {
+                period = lock_table_add_period(table, &change->name, end_ms);
+        }
+        period->client = change->client;
+        period->token = moment->index;
+        period->cluster_ms = moment->cluster_ms;
+        mark_dirty(table, &period->record);
+}
+
 static void apply_preempt(struct lock_table *table, const struct lock_moment *moment, const struct lock_change *change,
                           struct client_record *client)
 {
@@ -438,6 +521,8 @@ static void apply_preempt(struct lock_table *table, const struct lock_moment *mo
         lock->wall_ms = moment->wall_ms;
         if (session)
                 lock_table_join_session(lock, session);
+        if (change->period_ms != 0)
+                remember_period(table, moment, change);
         mark_dirty(table, &lock->record);
         set_idle(table, client, false);
 }
@@ -449,6 +534,8 @@ static void apply_release(struct lock_table *table, const struct lock_change *ch
         assert(lock);
         assert(lock->owner == client);
         assert(lock->token == change->token);
+        if (MUTATED(PERIOD_RELEASED) && find_period(table, &change->name))
+                forget_period(table, find_period(table, &change->name));
         remove_lock(table, lock);
 }
 
@@ -570,6 +657,16 @@ static bool view_session(const struct session_record *session, struct lock_sessi
         return true;
 }
 
+bool lock_table_find_period(const struct lock_table *table, const struct lock_name *name, struct lock_period_view *ret_view)
+{
+        const struct period_record *period = find_period(table, name);
+
+        if (!period)
+                return false;
+        *ret_view = (struct lock_period_view){ .client = period->client.text, .token = period->token, .cluster_ms = period->cluster_ms };
+        return true;
+}
+
 bool lock_table_find_session(const struct lock_table *table, uint64_t id, struct lock_session_view *ret_view)
 {
         return view_session(lock_table_get_session(table, id), ret_view);
@@ -624,4 +721,9 @@ size_t lock_table_result_count(const struct lock_table *table)
 size_t lock_table_session_count(const struct lock_table *table)
 {
         return table->session_count;
+}
+
+size_t lock_table_period_count(const struct lock_table *table)
+{
+        return table->period_count;
 }

@@ -60,6 +60,13 @@ struct lock_client_view {
         uint64_t held;                       /* locks it owns, and sessions */
 };
 
+/* When a lock was last granted to somebody who wanted it once in a period. */
+struct lock_period_view {
+        const char *client;
+        uint64_t token;
+        uint64_t cluster_ms;
+};
+
 struct lock_result_view {
         uint64_t seq;
         enum lock_change_kind kind;
@@ -83,6 +90,8 @@ bool lock_table_find(const struct lock_table *table, const struct lock_name *nam
 bool lock_table_find_client(const struct lock_table *table, const struct client_id *id, struct lock_client_view *ret_view);
 bool lock_table_find_result(const struct lock_table *table, struct id128 handle, struct lock_result_view *ret_view);
 
+/* False: not for as long as the grant said that it be remembered. */
+bool lock_table_find_period(const struct lock_table *table, const struct lock_name *name, struct lock_period_view *ret_view);
 bool lock_table_find_session(const struct lock_table *table, uint64_t id, struct lock_session_view *ret_view);
 /* The first session with an id above after. O(log n). */
 bool lock_table_next_session(const struct lock_table *table, uint64_t after, struct lock_session_view *ret_view);
@@ -97,10 +106,11 @@ size_t lock_table_lock_count(const struct lock_table *table);
 size_t lock_table_client_count(const struct lock_table *table);
 size_t lock_table_result_count(const struct lock_table *table);
 size_t lock_table_session_count(const struct lock_table *table);
+size_t lock_table_period_count(const struct lock_table *table);
 
 /* --- after-images for the database and for snapshots (DESIGN D6) --- */
 
-enum lock_image_kind { LOCK_IMAGE_LOCK = 1, LOCK_IMAGE_CLIENT = 2, LOCK_IMAGE_RESULT = 3, LOCK_IMAGE_SESSION = 5 };
+enum lock_image_kind { LOCK_IMAGE_LOCK = 1, LOCK_IMAGE_CLIENT = 2, LOCK_IMAGE_RESULT = 3, LOCK_IMAGE_SESSION = 5, LOCK_IMAGE_PERIOD = 6 };
 
 /* One record as it is now. body is authoritative; key, label and number are derived from it for people. */
 struct lock_image {

@@ -16,6 +16,7 @@ static void put_request(struct bytes *bytes, const struct lock_request *request)
         bytes_put_u64(bytes, request->token);
         bytes_put_u64(bytes, request->session);
         bytes_put_u32(bytes, request->ttl_ms);
+        bytes_put_u64(bytes, request->period_ms);
         holder_view_put(bytes, request->holder);
 }
 
@@ -27,6 +28,8 @@ static bool request_agrees(const struct lock_request *request)
         bool in_session = request->kind == LOCK_CHANGE_CLOSE || request->kind == LOCK_RENEW;
 
         if ((request->kind == LOCK_RENEW) != (request->seq == 0) || (request->kind == LOCK_CHANGE_RELEASE) != (request->token != 0))
+                return false;
+        if (request->period_ms != 0 && (!preempts || request->period_ms < LIMIT_PERIOD_MIN_MS || request->period_ms > LIMIT_PERIOD_MS))
                 return false;
         if (preempts)
                 return request->ttl_ms == 0 || (ttl_is_valid && request->session == 0);
@@ -51,6 +54,7 @@ static void get_request(struct bytes_reader *reader, struct lock_request *reques
         request->token = bytes_get_u64(reader);
         request->session = bytes_get_u64(reader);
         request->ttl_ms = bytes_get_u32(reader);
+        request->period_ms = bytes_get_u64(reader);
         holder_view_get(reader, &request->holder);
         if (!request_agrees(request))
                 reader->bad = true;
@@ -127,7 +131,7 @@ static enum replica_outcome get_outcome(struct bytes_reader *reader)
 {
         uint8_t number = bytes_get_u8(reader);
 
-        if (number < REPLICA_YES || number > REPLICA_NO_SESSION)
+        if (number < REPLICA_YES || number > REPLICA_TOO_SOON)
                 reader->bad = true;
         return (enum replica_outcome)number;
 }

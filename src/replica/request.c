@@ -307,6 +307,7 @@ static void decide(struct replica *replica, struct pending *pending)
         const struct refusal *refusal = cancels ? NULL : find_refusal(replica, &pending->request);
         struct lock_decision decision;
 
+        pending->request.cluster_ms = MUTATED(PERIOD_LATE) ? replica->now : replica_cluster_ms(replica);
         lock_decide(replica->table, replica->overlay, &pending->request, &decision);
         /* What happened under another leader since counts for more than what this one refused. A client sends for so long, and a follower
          * that got it at the end for as long again. */
@@ -326,6 +327,9 @@ static void decide(struct replica *replica, struct pending *pending)
                 return;
         case LOCK_HELD:
                 refuse(replica, pending, REPLICA_HELD, &decision);
+                return;
+        case LOCK_TOO_SOON:
+                refuse(replica, pending, REPLICA_TOO_SOON, &decision);
                 return;
         case LOCK_NOT_OWNER:
                 refuse(replica, pending, REPLICA_NOT_OWNER, &decision);

@@ -115,6 +115,7 @@ static void image_record(const struct lock_image *image, struct raft_record *rec
         static_assert((int)LOCK_IMAGE_CLIENT == (int)RAFT_TABLE_CLIENT, "one numbering");
         static_assert((int)LOCK_IMAGE_RESULT == (int)RAFT_TABLE_REQUEST, "one numbering");
         static_assert((int)LOCK_IMAGE_SESSION == (int)RAFT_TABLE_SESSION, "one numbering");
+        static_assert((int)LOCK_IMAGE_PERIOD == (int)RAFT_TABLE_PERIOD, "one numbering");
         *record = (struct raft_record){ .table = (enum raft_table)image->kind, .key = image->key };
         if (image->deleted)
                 return;
@@ -248,6 +249,7 @@ static bool load_record(struct lock_table *table, struct directory *directory, c
         case RAFT_TABLE_CLIENT:
         case RAFT_TABLE_REQUEST:
         case RAFT_TABLE_SESSION:
+        case RAFT_TABLE_PERIOD:
                 return record->body && lock_table_load(table, (enum lock_image_kind)record->table, record->key, record->label, record->number,
                                                        record->body, record->body_size);
         case RAFT_TABLE_ADDRESS:

@@ -60,6 +60,11 @@ enum statement {
         STATEMENT_SESSION_LIST,
         STATEMENT_SESSION_STAGE,
         STATEMENT_SESSION_STAGE_CLEAR,
+        STATEMENT_PERIOD_PUT,
+        STATEMENT_PERIOD_DELETE,
+        STATEMENT_PERIOD_LIST,
+        STATEMENT_PERIOD_STAGE,
+        STATEMENT_PERIOD_STAGE_CLEAR,
 
         STATEMENT_COUNT,
 };
@@ -72,7 +77,7 @@ struct state_table {
         enum statement put, delete, list, stage, stage_clear;
 };
 
-#define STATE_TABLE_COUNT 5
+#define STATE_TABLE_COUNT 6
 extern const struct state_table state_tables[STATE_TABLE_COUNT];
 /* NULL: no such table. */
 const struct state_table *state_table_of(enum raft_table table);

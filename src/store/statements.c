@@ -58,6 +58,12 @@ const char *const statement_texts[STATEMENT_COUNT] = {
         [STATEMENT_SESSION_LIST] = "SELECT id, client, token, body FROM session",
         [STATEMENT_SESSION_STAGE] = "INSERT OR REPLACE INTO stage_session (id, client, token, body) VALUES (?1, ?2, ?3, ?4)",
         [STATEMENT_SESSION_STAGE_CLEAR] = "DELETE FROM stage_session",
+
+        [STATEMENT_PERIOD_PUT] = "INSERT OR REPLACE INTO period (lock, client, token, body) VALUES (?1, ?2, ?3, ?4)",
+        [STATEMENT_PERIOD_DELETE] = "DELETE FROM period WHERE lock = ?1",
+        [STATEMENT_PERIOD_LIST] = "SELECT lock, client, token, body FROM period",
+        [STATEMENT_PERIOD_STAGE] = "INSERT OR REPLACE INTO stage_period (lock, client, token, body) VALUES (?1, ?2, ?3, ?4)",
+        [STATEMENT_PERIOD_STAGE_CLEAR] = "DELETE FROM stage_period",
 };
 
 #define STATE_TABLE(name)                                 \
@@ -74,6 +80,7 @@ const char *const statement_texts[STATEMENT_COUNT] = {
 const struct state_table state_tables[STATE_TABLE_COUNT] = {
         STATE_TABLE(CLIENT),
         STATE_TABLE(SESSION),
+        STATE_TABLE(PERIOD),
         STATE_TABLE(LOCK),
         STATE_TABLE(REQUEST),
         STATE_TABLE(ADDRESS),

@@ -49,6 +49,7 @@ static void put_change(struct bytes *out, const struct wire_request *request)
         if (request->type == WIRE_PREEMPT) {
                 bytes_put_u64(out, request->session);
                 bytes_put_u32(out, request->ttl_ms);
+                bytes_put_u64(out, request->period_ms);
                 holder_view_put(out, request->holder);
         }
 }
@@ -165,8 +166,10 @@ static bool get_change(struct bytes_reader *reader, struct wire_request *request
                 return true;
         request->session = bytes_get_u64(reader);
         request->ttl_ms = bytes_get_u32(reader);
+        request->period_ms = bytes_get_u64(reader);
         holder_view_get(reader, &request->holder);
-        return request->ttl_ms == 0 || (request->session == 0 && ttl_is_valid(request->ttl_ms));
+        return (request->ttl_ms == 0 || (request->session == 0 && ttl_is_valid(request->ttl_ms))) &&
+               (request->period_ms == 0 || (request->period_ms >= LIMIT_PERIOD_MIN_MS && request->period_ms <= LIMIT_PERIOD_MS));
 }
 
 static bool get_session(struct bytes_reader *reader, struct wire_request *request)

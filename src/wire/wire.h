@@ -95,6 +95,8 @@ struct wire_request {
         uint64_t token;                      /* RELEASE: of the hold that is given up, as its grant or a CHECK told it; never 0 */
         uint64_t session;                    /* CLOSE, RENEW: which; a lease's is its token. PREEMPT: in which; 0: in none */
         uint32_t ttl_ms;                     /* OPEN: time to live, LIMIT_TTL_MIN_MS to LIMIT_TTL_MS. PREEMPT: of the lease; 0: none, and always 0 in a session */
+        uint64_t period_ms;                  /* PREEMPT: only if it was not granted with a period within this time; LIMIT_PERIOD_MIN_MS to
+                                              * LIMIT_PERIOD_MS, or 0. A no for that has a token and no owner */
         struct holder_view holder;           /* PREEMPT, OPEN; read: a part of the frame */
         struct lock_name after;              /* LIST; may be empty */
         uint64_t after_index;                /* HISTORY */

@@ -7,7 +7,7 @@
 
 #include "sim.h"
 
-const char *const client_outcomes[] = { "?", "yes", "held", "not-owner", "foreign", "full", "unknown", "no-leader", "not-leader", "no-session", NULL };
+const char *const client_outcomes[] = { "?", "yes", "held", "not-owner", "foreign", "full", "unknown", "no-leader", "not-leader", "no-session", "too-soon", NULL };
 
 static void again_at(struct sim *sim, struct sim_client *client, uint64_t at)
 {
@@ -73,6 +73,8 @@ static void set_preempt(struct sim *sim, struct sim_client *client, unsigned loc
                 client->request.session = client->former;
         else if (sim_chance(sim, 500))
                 client->request.ttl_ms = (uint32_t)sim_between(sim, 1000, 4000);
+        if (sim_chance(sim, 250))
+                client->request.period_ms = sim_between(sim, 1000, 3000);
 }
 
 static void set_session(struct sim *sim, struct sim_client *client)
@@ -286,6 +288,7 @@ static void begin_cancel(struct sim *sim, struct sim_client *client, enum replic
         client->request.holder.size = 0;
         client->request.token = client->request.session = 0;
         client->request.ttl_ms = 0;
+        client->request.period_ms = 0;
         client->acked_before = sim->acked;
         client->deadline = MAX(client->deadline, sim->now) + 5000 * MS;
         attempt(sim, client, sim->script ? &sim->nodes[client->node] : client_any_node(sim));
@@ -341,7 +344,7 @@ static const char *word_of(enum lock_change_kind kind)
 static void take_answer(struct sim *sim, const struct sim_node *node, struct sim_client *client, const struct replica_answer *answer)
 {
         bool is_no = answer->outcome == REPLICA_HELD || answer->outcome == REPLICA_NOT_OWNER || answer->outcome == REPLICA_FOREIGN_CLIENT ||
-                     answer->outcome == REPLICA_NO_SESSION;
+                     answer->outcome == REPLICA_NO_SESSION || answer->outcome == REPLICA_TOO_SOON;
 
         sim_trace(sim, "client %u: %s %s at node %u: %s, index %" PRIu64 ", token %" PRIu64 ", owner '%s' (request %" PRIu64 ":%" PRIu64 ")", client->number,
                   word_of(client->request.kind), client->request.name.text, node->number + 1, client_outcomes[answer->outcome], answer->index,
@@ -407,6 +410,14 @@ void client_ask_lease(struct sim *sim, struct sim_client *client, struct sim_nod
         client->is_read = false;
         set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, client->number);
         client->request.ttl_ms = ttl_ms;
+        begin_request(sim, client, node);
+}
+
+void client_ask_once(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock, uint64_t period_ms)
+{
+        client->is_read = false;
+        set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, client->number);
+        client->request.period_ms = period_ms;
         begin_request(sim, client, node);
 }
 

@@ -25,6 +25,9 @@ struct history {
                 uint64_t accepted, refused, cancelled;       /* the last such seq */
                 uint64_t release, token;                     /* the seq of the last release, and the token that it named */
         } handles[HANDLES];
+        struct {
+                uint64_t token, cluster_ms, period_ms;
+        } once[SIM_LOCKS];                   /* the last grant of once in a period; TOKEN 0: none yet */
         char first_user[SIM_CLIENTS];        /* of the id of a client: the number of who used it first; 0: nobody did */
 };
 
@@ -65,6 +68,7 @@ uint64_t history_hash(const struct lock_table *table)
 {
         const struct client_record *client = NULL;
         const struct result_record *result;
+        struct period_record *period = NULL;
         struct lock_view lock = { .name = "" };
         struct lock_session_view session = { .id = 0 };
         uint64_t hash = 1;
@@ -82,6 +86,11 @@ uint64_t history_hash(const struct lock_table *table)
                 hash = mix_text(hash, session.principal, strlen(session.principal));
                 hash = mix(mix(mix(hash, session.id), session.ttl_ms), session.held);
                 hash = mix(mix(hash, session.lease), session.ended);
+        }
+        while ((period = lock_table_next_period((struct lock_table *)table, period))) {
+                hash = mix_text(hash, period->name.text, period->name.size);
+                hash = mix_text(hash, period->client.text, period->client.size);
+                hash = mix(mix(mix(hash, period->token), period->cluster_ms), period->end_ms);
         }
         while ((client = lock_table_next_client((struct lock_table *)table, (struct client_record *)client))) {
                 hash = mix_text(hash, client->id.text, client->id.size);
@@ -167,6 +176,20 @@ static void commit_end(struct sim *sim, const struct raft_entry *entry, uint64_t
         }
 }
 
+/* Two who wanted it once in a period are that far apart, as far as both wanted to be. */
+static void commit_once(struct sim *sim, const struct raft_entry *entry, const struct lock_change *change)
+{
+        unsigned lock = lock_of(&change->name);
+        uint64_t since = entry->cluster_ms - sim->history->once[lock].cluster_ms;
+
+        if (sim->history->once[lock].token != 0 && since < MIN(change->period_ms, sim->history->once[lock].period_ms))
+                sim_fail(sim, "%s is granted at %" PRIu64 ", %" PRIu64 " ms after %" PRIu64 " and once in %" PRIu64 " ms", change->name.text, entry->index, since,
+                         sim->history->once[lock].token, change->period_ms);
+        sim->history->once[lock].token = entry->index;
+        sim->history->once[lock].cluster_ms = entry->cluster_ms;
+        sim->history->once[lock].period_ms = change->period_ms;
+}
+
 static void check_beliefs(struct sim *sim, const struct raft_entry *entry, const struct lock_change *change)
 {
         unsigned lock = lock_of(&change->name);
@@ -209,6 +232,8 @@ static void commit_change(struct sim *sim, const struct raft_entry *entry)
                 holder = holding_at(history, lock_of(&change.name), entry->index);
                 if (entry->kind == RAFT_ENTRY_PREEMPT)
                         check_beliefs(sim, entry, &change);
+                if (entry->kind == RAFT_ENTRY_PREEMPT && change.period_ms != 0)
+                        commit_once(sim, entry, &change);
                 if (entry->kind == RAFT_ENTRY_PREEMPT && holder)
                         sim_fail(sim, "mutual exclusion: %s is granted to %s at %" PRIu64 " while %s has it", change.name.text, change.client.text,
                                  entry->index, holder->owner);
@@ -313,6 +338,23 @@ static void check_refused_at(struct sim *sim, const struct sim_client *client, c
                          holder ? holder->owner : "");
 }
 
+/* It was granted to somebody who wanted it once, and nobody had it then; whether that was too short ago is a matter of cluster time, and
+ * of that as of the entry that it rests on at least so much had passed. */
+static void check_too_soon(struct sim *sim, const struct sim_client *client, const struct replica_answer *answer)
+{
+        const struct raft_entry *grant = answer->token <= sim->committed_last ? sim->committed[answer->token] : NULL;
+        const struct raft_entry *rest = answer->index <= sim->committed_last ? sim->committed[answer->index] : NULL;
+        struct lock_change change;
+
+        if (!grant || !rest || grant->kind != RAFT_ENTRY_PREEMPT || !lock_change_get(LOCK_CHANGE_PREEMPT, grant->body, grant->size, &change) || change.period_ms == 0 ||
+            !lock_name_equal(&change.name, &client->request.name) || !client_id_equal(&change.client, &answer->client))
+                sim_fail(sim, "client %u was told that it comes too soon after %" PRIu64 ", where no such grant is", client->number, answer->token);
+        if (client->request.period_ms == 0 || (rest->cluster_ms > grant->cluster_ms && rest->cluster_ms - grant->cluster_ms >= client->request.period_ms))
+                sim_fail(sim, "client %u was told that it comes too soon, %" PRIu64 " ms after %" PRIu64, client->number, rest->cluster_ms - grant->cluster_ms, answer->token);
+        if (holding_at(sim->history, lock_of(&client->request.name), answer->index))
+                sim_fail(sim, "client %u was told that it comes too soon, where somebody has the lock", client->number);
+}
+
 static void check_no(struct sim *sim, const struct sim_client *client, const struct replica_answer *answer)
 {
         uint64_t handle = handle_of(client->request.handle);
@@ -327,6 +369,8 @@ static void check_no(struct sim *sim, const struct sim_client *client, const str
                 sim_fail(sim, "client %u was refused as of %" PRIu64 ", which is not committed", client->number, answer->index);
         if (answer->outcome == REPLICA_NO_SESSION)
                 history_has_ended(sim, client, client->request.session);
+        if (answer->outcome == REPLICA_TOO_SOON)
+                check_too_soon(sim, client, answer);
         if (answer->outcome == REPLICA_HELD || answer->outcome == REPLICA_NOT_OWNER)
                 check_refused_at(sim, client, answer);
 }
@@ -390,6 +434,7 @@ void history_answer(struct sim *sim, struct sim_client *client, const struct rep
         case REPLICA_NOT_OWNER:
         case REPLICA_FOREIGN_CLIENT:
         case REPLICA_NO_SESSION:
+        case REPLICA_TOO_SOON:
                 check_no(sim, client, answer);
                 break;
         case REPLICA_FULL:

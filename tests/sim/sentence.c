@@ -399,6 +399,12 @@ static bool asks_for_a_lease(struct sim *sim, const struct words *words)
         return asked(sim, words->n);
 }
 
+static bool asks_for_once(struct sim *sim, const struct words *words)
+{
+        client_ask_once(sim, words->c, words->n, words->lock, words->number);
+        return asked(sim, words->n);
+}
+
 static bool opens_session(struct sim *sim, const struct words *words)
 {
         client_open(sim, words->c, words->n, (uint32_t)words->number);
@@ -597,6 +603,7 @@ static const struct sentence {
         { "wait # ms", DO, wait_ms },
         { "C asks node N for L", DO, asks },
         { "C asks node N for L for # ms", DO, asks_for_a_lease },
+        { "C asks node N for L once in # ms", DO, asks_for_once },
         { "C opens a session of # ms at node N", DO, opens_session },
         { "C closes it at node N", DO, closes_session },
         { "C asks node N for L in it", DO, asks_in_session },

@@ -311,6 +311,7 @@ void client_answer(struct sim *sim, struct sim_node *node, const struct replica_
 /* In a scenario: a new request, the same one again, and nobody waits for the old answer any more. */
 void client_ask(struct sim *sim, struct sim_client *client, struct sim_node *node, enum lock_change_kind kind, unsigned lock);
 void client_ask_lease(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock, uint32_t ttl_ms);
+void client_ask_once(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock, uint64_t period_ms);
 void client_ask_in_session(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock);
 /* Asks for so many locks more in its session, and for no answer. */
 void client_hold_many(struct sim *sim, struct sim_client *client, struct sim_node *node, uint64_t count);
