@@ -122,13 +122,38 @@ static bool sessions_are_full(const struct lock_table *table, const struct lock_
         return lock_table_session_count(table) + lock_overlay_count(overlay) >= LIMIT_LOCK_SESSIONS;
 }
 
+/* A lease goes with its lock, also when that was released by a change that is under way, or granted again since. */
+static bool lease_is_kept(const struct lock_overlay *overlay, const struct lock_session_view *session)
+{
+        struct lock_name name = { 0 };
+        struct lock_view view;
+        bool owned, valid = lock_name_set(&name, session->lock, session->lock_size);
+
+        assert(valid);
+        return !lock_overlay_find(overlay, &name, &owned, &view) || (owned && view.session == session->id);
+}
+
 /* Of this client, and not about to end. Who knows a session's id knows that it is committed, so the table has it. */
+static bool find_living(const struct lock_table *table, const struct lock_overlay *overlay, const struct lock_request *request, struct lock_session_view *ret_session)
+{
+        return lock_table_find_session(table, request->session, ret_session) && !ret_session->ended &&
+               (!lock_overlay_ends(overlay, request->session) || MUTATED(ENDED_LIVES)) && strcmp(ret_session->client, request->client.text) == 0 &&
+               (!ret_session->lease || lease_is_kept(overlay, ret_session));
+}
+
 static bool session_lives(const struct lock_table *table, const struct lock_overlay *overlay, const struct lock_request *request)
 {
         struct lock_session_view session;
 
-        return lock_table_find_session(table, request->session, &session) && !session.ended &&
-               (!lock_overlay_ends(overlay, request->session) || MUTATED(ENDED_LIVES)) && strcmp(session.client, request->client.text) == 0;
+        return find_living(table, overlay, request, &session);
+}
+
+/* A lease is of one lock, and no other is held in it. */
+static bool session_takes_locks(const struct lock_table *table, const struct lock_overlay *overlay, const struct lock_request *request)
+{
+        struct lock_session_view session;
+
+        return find_living(table, overlay, request, &session) && !session.lease;
 }
 
 /* T7: what its session held is freed by an entry that is under way, or by the next: until then nothing true can be said of the lock for long. */
@@ -161,7 +186,7 @@ static void decide_preempt(const struct lock_table *table, const struct lock_ove
 {
         struct lock_view view;
 
-        if (request->session != 0 && !session_lives(table, overlay, request))
+        if (request->session != 0 && !session_takes_locks(table, overlay, request))
                 refuse(LOCK_NO_SESSION, NULL, decision);
         else if (!find_lock(table, overlay, &request->name, &view)) {
                 if (was_granted_lately(table, request, decision))

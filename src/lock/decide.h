@@ -31,7 +31,7 @@ enum lock_verdict {
         LOCK_NOT_OWNER,                      /* RELEASE: nobody owns it, somebody else, or the client under another token */
         LOCK_FOREIGN_CLIENT,                 /* the client id belongs to another principal */
         LOCK_FULL,                           /* a limit of limits.h */
-        LOCK_NO_SESSION,                     /* PREEMPT, CLOSE, RENEW: the client has no such session, or has it no more */
+        LOCK_NO_SESSION,                     /* PREEMPT, CLOSE, RENEW: the client has no such session, or has it no more; PREEMPT: it is a lease */
         LOCK_RENEWED,                        /* RENEW: the session lives */
         LOCK_LATER,                          /* PREEMPT, RELEASE: the lock's session has ended, and frees it soon: to be decided again then */
         LOCK_UNKNOWABLE,                     /* a retry from before the window: it may have happened or not */

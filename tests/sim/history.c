@@ -64,6 +64,17 @@ static uint64_t mix_text(uint64_t hash, const char *text, size_t size)
         return mix(hash, size);
 }
 
+/* The order of what is held in it is the order in which it is freed. */
+static uint64_t mix_session(uint64_t hash, const struct session_record *session)
+{
+        const struct lock_record *lock;
+
+        hash = mix_text(hash, (const char *)session->holder, session->holder_size);
+        TAILQ_FOREACH(lock, &session->locks, in_session)
+                hash = mix(hash, lock->token);
+        return mix(mix(hash, session->cluster_ms), session->wall_ms);
+}
+
 uint64_t history_hash(const struct lock_table *table)
 {
         const struct client_record *client = NULL;
@@ -86,6 +97,7 @@ uint64_t history_hash(const struct lock_table *table)
                 hash = mix_text(hash, session.principal, strlen(session.principal));
                 hash = mix(mix(mix(hash, session.id), session.ttl_ms), session.held);
                 hash = mix(mix(hash, session.lease), session.ended);
+                hash = mix_session(hash, lock_table_get_session(table, session.id));
         }
         while ((period = lock_table_next_period((struct lock_table *)table, period))) {
                 hash = mix_text(hash, period->name.text, period->name.size);
@@ -355,6 +367,14 @@ static void check_too_soon(struct sim *sim, const struct sim_client *client, con
                 sim_fail(sim, "client %u was told that it comes too soon, where somebody has the lock", client->number);
 }
 
+/* Nothing is held in a lease. */
+static bool is_of_lease(const struct sim *sim, const struct lock_request *request)
+{
+        struct lock_session_view view;
+
+        return request->kind == LOCK_CHANGE_PREEMPT && lock_table_find_session(sim->truth, request->session, &view) && view.lease;
+}
+
 static void check_no(struct sim *sim, const struct sim_client *client, const struct replica_answer *answer)
 {
         uint64_t handle = handle_of(client->request.handle);
@@ -367,7 +387,7 @@ static void check_no(struct sim *sim, const struct sim_client *client, const str
                          client->acked_before);
         if (answer->index > sim->committed_last)
                 sim_fail(sim, "client %u was refused as of %" PRIu64 ", which is not committed", client->number, answer->index);
-        if (answer->outcome == REPLICA_NO_SESSION)
+        if (answer->outcome == REPLICA_NO_SESSION && !is_of_lease(sim, &client->request))
                 history_has_ended(sim, client, client->request.session);
         if (answer->outcome == REPLICA_TOO_SOON)
                 check_too_soon(sim, client, answer);
@@ -402,12 +422,17 @@ const char *history_owner(const struct sim *sim, unsigned lock)
         return holder ? holder->owner : NULL;
 }
 
-/* What has ended does not come back, so it has at any later time. */
-void history_has_ended(struct sim *sim, const struct sim_client *client, uint64_t session)
+bool history_session_lives(const struct sim *sim, const struct sim_client *client, uint64_t session)
 {
         struct lock_session_view view;
 
-        if (lock_table_find_session(sim->truth, session, &view) && !view.ended && view.client[1] == (char)('0' + client->number))
+        return lock_table_find_session(sim->truth, session, &view) && !view.ended && view.client[1] == (char)('0' + client->number);
+}
+
+/* What has ended does not come back, so it has at any later time. */
+void history_has_ended(struct sim *sim, const struct sim_client *client, uint64_t session)
+{
+        if (history_session_lives(sim, client, session))
                 sim_fail(sim, "client %u was told that session %" PRIu64 " has ended, and it has not", client->number, session);
 }
 

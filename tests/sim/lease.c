@@ -42,6 +42,7 @@ void lease_granted(struct sim *sim, struct sim_client *client, unsigned lock, ui
 
         lease_let_go(client, lock);
         if (request->ttl_ms != 0) {
+                client->former = token;      /* nothing can be held in it, whether it lives or not */
                 client->leases[lock] = (struct sim_session){ .id = token, .ttl_ms = request->ttl_ms, .until = lease_until(sim, client, client->asked_at, request->ttl_ms) };
                 client->held_in[lock] = &client->leases[lock];
         } else if (request->session != 0 && request->session == client->opened.id) {
@@ -84,6 +85,7 @@ void lease_renew(struct sim *sim, struct sim_client *client, struct sim_node *no
         (void)client_id_set(&request.client, text, strlen(text));
         client->renewal.session = id;
         client->renewal.asked_at = sim->now;
+        client->renewal.was_over = !history_session_lives(sim, client, id);
         client->renewal.origin = 0;
         if (!node->replica || node->paused_until > sim->now)
                 return;
@@ -133,6 +135,8 @@ void lease_answer(struct sim *sim, const struct sim_node *node, struct sim_clien
         sim_trace(sim, "client %u: renew %" PRIu64 " at node %u: %s", client->number, client->renewal.session, node->number + 1, client_outcomes[answer->outcome]);
         if (answer->outcome == REPLICA_NO_SESSION)
                 history_has_ended(sim, client, client->renewal.session);
+        if (answer->outcome == REPLICA_YES && client->renewal.was_over)
+                sim_fail(sim, "client %u was told that session %" PRIu64 " is renewed, which had ended before it asked", client->number, client->renewal.session);
         if (!session)
                 return;
         if (answer->outcome == REPLICA_NO_SESSION) {

@@ -130,12 +130,13 @@ struct sim_client {
         bool holds[SIM_LOCKS];
         bool unsure[SIM_LOCKS];              /* a request ended unknown: it looks before it releases */
         struct sim_session leases[SIM_LOCKS], opened;
-        uint64_t former;                     /* the session it had before */
+        uint64_t former;                     /* the session it had before, or its last lease */
         struct sim_session *held_in[SIM_LOCKS];      /* the session in which it holds the lock, as far as it knows; NULL: none */
         uint64_t asked_at;                   /* when its request was sent first */
         struct {
                 uint64_t session, asked_at, origin;  /* ORIGIN 0: no answer is awaited */
                 enum replica_outcome outcome;        /* of the last answer */
+                bool was_over;               /* when it asked */
         } renewal;
         uint64_t tokens[SIM_LOCKS], older[SIM_LOCKS];        /* of its last hold, and of the one before; 0: none */
         enum replica_outcome outcome;        /* the last answer */
@@ -405,6 +406,7 @@ void history_asked(struct sim *sim, const struct sim_client *client);
 /* Who has the lock, as far as is committed; NULL: nobody. */
 const char *history_owner(const struct sim *sim, unsigned lock);
 /* The client was told that its session has ended. */
+bool history_session_lives(const struct sim *sim, const struct sim_client *client, uint64_t session);
 void history_has_ended(struct sim *sim, const struct sim_client *client, uint64_t session);
 void history_read(struct sim *sim, struct sim_node *node, struct sim_client *client, const struct replica_answer *answer);
 uint64_t history_hash(const struct lock_table *table);

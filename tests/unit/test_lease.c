@@ -264,6 +264,40 @@ START_TEST(grant_that_is_pending_in_a_session_goes_with_it)
 }
 END_TEST
 
+/* Its lock goes with it, and it with its lock: a second one would outlive it. */
+START_TEST(nothing_is_held_in_a_lease)
+{
+        struct lock_request request = lease_of("alice", "a", 5000), in_lease;
+        uint64_t token = make(&request);
+
+        in_lease = in_session("alice", "b", token);
+        ck_assert_int_eq(decide(&in_lease).verdict, LOCK_NO_SESSION);
+}
+END_TEST
+
+START_TEST(lease_whose_release_is_under_way_has_ended)
+{
+        struct lock_request request = lease_of("alice", "a", 5000), release, close, renew;
+        uint64_t token = make(&request), released;
+        struct lock_decision decision;
+
+        release = request_of(LOCK_CHANGE_RELEASE, "alice", "a");
+        release.token = token;
+        decision = decide(&release);
+        released = append(&release);
+        renew = of_session(LOCK_RENEW, "alice", token);
+        ck_assert_int_eq(decide(&renew).verdict, LOCK_NO_SESSION);
+        close = of_session(LOCK_CHANGE_CLOSE, "alice", token);
+        ck_assert_int_eq(decide(&close).verdict, LOCK_NO_SESSION);
+        /* Its lock has another lease meanwhile. */
+        request = lease_of("alice", "a", 5000);
+        (void)append(&request);
+        ck_assert_int_eq(decide(&renew).verdict, LOCK_NO_SESSION);
+        apply(released, &decision.change);
+        ck_assert_int_eq(decide(&renew).verdict, LOCK_NO_SESSION);
+}
+END_TEST
+
 static void hold_many(const char *client, uint64_t session, unsigned count)
 {
         for (unsigned i = 0; i < count; i++) {
@@ -458,6 +492,8 @@ static Suite *suite(void)
         tcase_add_test(c, closing_frees_all_and_is_answered_the_same_again);
         tcase_add_test(c, what_is_about_to_be_freed_is_decided_later);
         tcase_add_test(c, grant_that_is_pending_in_a_session_goes_with_it);
+        tcase_add_test(c, nothing_is_held_in_a_lease);
+        tcase_add_test(c, lease_whose_release_is_under_way_has_ended);
         tcase_add_test(c, one_that_holds_much_is_freed_in_parts_that_are_the_same_everywhere);
         tcase_add_test(c, one_half_freed_comes_back_from_the_disk_half_freed);
         tcase_add_loop_test(c, lock_whose_session_is_missing_and_lease_without_its_lock_are_refused, 0, 3);
