@@ -425,7 +425,7 @@ static void order_locks(struct session_record *session)
         free(all);
 }
 
-/* What its kind promises: a lease has its lock and no other, one that has ended something to free, and all are of one client. */
+/* What its kind promises: a lease has its lock, with its id for a token, and no other, one that has ended something to free, and all are of one client. */
 static bool session_is_whole(const struct session_record *session)
 {
         const struct lock_record *lock;
@@ -433,7 +433,7 @@ static bool session_is_whole(const struct session_record *session)
         if (!session->client || (session->lease && (session->held != 1 || session->ended)) || (session->ended && session->held == 0))
                 return false;
         TAILQ_FOREACH(lock, &session->locks, in_session)
-                if (lock->owner != session->client)
+                if (lock->owner != session->client || (session->lease && lock->token != session->id))
                         return false;
         return true;
 }

@@ -173,6 +173,8 @@ void replica_sessions_init(struct replica *replica);
 void replica_sessions_done(struct replica *replica);
 /* The entry at id was applied, and made a session. */
 void replica_session_opened(struct replica *replica, uint64_t id, uint32_t ttl_ms);
+/* What was applied ended it, if it was one. */
+void replica_session_over(struct replica *replica, uint64_t id);
 /* It has its whole time again. */
 void replica_session_renewed(struct replica *replica, uint64_t id);
 /* Nothing was done for so long. */

@@ -102,6 +102,14 @@ void replica_session_opened(struct replica *replica, uint64_t id, uint32_t ttl_m
                 add_timer(replica, id, ttl_ms, replica->now + ttl_ms);
 }
 
+void replica_session_over(struct replica *replica, uint64_t id)
+{
+        struct session_timer *timer = find_timer(replica, id);
+
+        if (timer)
+                remove_timer(replica, timer);
+}
+
 void replica_session_renewed(struct replica *replica, uint64_t id)
 {
         struct session_timer *timer = find_timer(replica, id);

@@ -17,6 +17,15 @@
 /* First byte of an address record. */
 #define ADDRESS_FORMAT 1
 
+/* A lease that is released is over, too: it has the token for its id. */
+static void time_session(struct replica *replica, uint64_t index, const struct lock_change *change)
+{
+        if (change->ttl_ms != 0)
+                replica_session_opened(replica, index, change->ttl_ms);
+        else if (lock_change_ends(change->kind) || change->kind == LOCK_CHANGE_RELEASE)
+                replica_session_over(replica, lock_change_token(change, index));
+}
+
 static void apply_entry(struct replica *replica, const struct raft_entry *entry)
 {
         struct lock_moment moment = { .index = entry->index, .cluster_ms = entry->cluster_ms, .wall_ms = entry->wall_ms };
@@ -46,8 +55,8 @@ static void apply_entry(struct replica *replica, const struct raft_entry *entry)
                 valid = lock_change_get((enum lock_change_kind)entry->kind, entry->body, entry->size, &change);
                 if (valid)
                         lock_table_apply(replica->table, &moment, &change);
-                if (valid && change.ttl_ms != 0)
-                        replica_session_opened(replica, entry->index, change.ttl_ms);
+                if (valid)
+                        time_session(replica, entry->index, &change);
                 break;
         }
         assert(valid);                       /* checked before it was appended */

@@ -909,6 +909,63 @@ START_TEST(whole_log_becomes_the_state_when_a_cluster_begins_anew)
 }
 END_TEST
 
+/* --- sessions --- */
+
+static uint64_t granted(uint64_t id, uint64_t tag)
+{
+        run(200);
+        ck_assert_ptr_nonnull(answer_of(id, tag));
+        ck_assert_int_eq(answer_of(id, tag)->outcome, REPLICA_YES);
+        return answer_of(id, tag)->token;
+}
+
+static void submit(uint64_t id, uint64_t tag, const struct lock_request *request)
+{
+        replica_request(nodes[id].replica, &(struct replica_origin){ .session = 1, .tag = tag }, request, now + 60000);
+        turn(id);
+        while (first)
+                deliver();
+}
+
+static struct lock_request about_session(enum lock_change_kind kind, uint8_t handle, uint64_t seq, const char *client)
+{
+        struct lock_request request = request_of(kind, handle, seq, client, "none");
+
+        request.name = (struct lock_name){ 0 };
+        return request;
+}
+
+static uint64_t open_session(uint64_t id, uint64_t tag, uint8_t handle, const char *client, uint32_t ttl_ms)
+{
+        struct lock_request request = about_session(LOCK_CHANGE_OPEN, handle, 1, client);
+
+        request.ttl_ms = ttl_ms;
+        submit(id, tag, &request);
+        return granted(id, tag);
+}
+
+START_TEST(leader_times_no_session_that_is_over)
+{
+        struct lock_request lease = request_of(LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a"), close;
+        uint64_t session, id;
+
+        lease.ttl_ms = LIMIT_TTL_MS;
+        submit(1, 7, &lease);
+        id = granted(1, 7);
+        ck_assert_int_ge(replica_session_left_ms(nodes[1].replica, id), LIMIT_TTL_MS - 1000);
+        ask(2, 8, LOCK_CHANGE_RELEASE, 1, 2, "alice", "a");
+        run(200);
+        ck_assert_int_eq(replica_session_left_ms(nodes[1].replica, id), -1);
+        session = open_session(2, 9, 2, "alice", LIMIT_TTL_MS);
+        ck_assert_int_ge(replica_session_left_ms(nodes[1].replica, session), LIMIT_TTL_MS - 1000);
+        close = about_session(LOCK_CHANGE_CLOSE, 2, 2, "alice");
+        close.session = session;
+        submit(3, 10, &close);
+        run(200);
+        ck_assert_int_eq(replica_session_left_ms(nodes[1].replica, session), -1);
+}
+END_TEST
+
 static Suite *suite(void)
 {
         Suite *s = suite_create("replica");
@@ -947,6 +1004,7 @@ static Suite *suite(void)
         tcase_add_test(c, request_that_grew_old_without_a_leader_is_not_decided_any_more);
         tcase_add_test(c, address_in_a_snapshot_is_newer_than_what_was_heard_before);
         tcase_add_test(c, addresses_of_many_that_came_and_went_do_not_keep_a_node_from_starting);
+        tcase_add_test(c, leader_times_no_session_that_is_over);
         suite_add_tcase(s, c);
         return s;
 }
