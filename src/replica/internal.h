@@ -14,6 +14,7 @@ enum pending_state {
         PENDING_FORWARDED,                   /* the leader has it */
         PENDING_COMMIT,                      /* leader: index must be applied */
         PENDING_ROUND,                       /* leader: a refusal: round confirmed and index applied */
+        PENDING_RENEWAL,                     /* leader: round confirmed, which waits for no disk */
         PENDING_APPLY,                       /* follower: the answer is known; index must be applied here */
 };
 
@@ -98,7 +99,7 @@ struct replica {
 
         struct origin_tree by_origin;
         struct forward_tree by_forward;
-        struct pending_list undecided, forwarded, commit, round, apply;
+        struct pending_list undecided, forwarded, commit, round, renewal, apply;
         size_t pending_count;
         uint64_t forward_next;
         uint64_t next_sweep;

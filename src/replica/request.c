@@ -42,6 +42,7 @@ void replica_requests_init(struct replica *replica)
         TAILQ_INIT(&replica->forwarded);
         TAILQ_INIT(&replica->commit);
         TAILQ_INIT(&replica->round);
+        TAILQ_INIT(&replica->renewal);
         TAILQ_INIT(&replica->apply);
         TAILQ_INIT(&replica->joins);
         replica_reads_init(replica);
@@ -63,6 +64,8 @@ static struct pending_list *list_of(struct replica *replica, enum pending_state 
                 return &replica->commit;
         case PENDING_ROUND:
                 return &replica->round;
+        case PENDING_RENEWAL:
+                return &replica->renewal;
         case PENDING_APPLY:
                 return &replica->apply;
         }
@@ -262,10 +265,10 @@ static void append_change(struct replica *replica, struct pending *pending, cons
 }
 
 /* F2: a refusal is a read: it rests on everything appended, and on a proof of leadership begun after it came. */
-static void wait_for_round(struct replica *replica, struct pending *pending)
+static void wait_for_round(struct replica *replica, struct pending *pending, enum pending_state state)
 {
         pending->round = raft_read_round(replica->raft);
-        move(replica, pending, PENDING_ROUND);
+        move(replica, pending, state);
 }
 
 static void refuse(struct replica *replica, struct pending *pending, enum replica_outcome outcome, const struct lock_decision *decision)
@@ -276,7 +279,7 @@ static void refuse(struct replica *replica, struct pending *pending, enum replic
         pending->index = raft_last(replica->raft);
         if (pending->request.kind != LOCK_CHANGE_CANCEL && pending->request.kind != LOCK_RENEW)
                 remember_refusal(replica, pending);
-        wait_for_round(replica, pending);
+        wait_for_round(replica, pending, PENDING_ROUND);
 }
 
 static void refuse_again(struct replica *replica, struct pending *pending, const struct refusal *refusal)
@@ -285,7 +288,7 @@ static void refuse_again(struct replica *replica, struct pending *pending, const
         pending->owner = refusal->owner;
         pending->token = refusal->token;
         pending->index = refusal->index;
-        wait_for_round(replica, pending);
+        wait_for_round(replica, pending, PENDING_ROUND);
 }
 
 /* T2: a yes rests on a proof of leadership from after it came: a leader elected since then counts its full time from later on. */
@@ -298,7 +301,7 @@ static void renew(struct replica *replica, struct pending *pending)
         if (MUTATED(RENEW_UNPROVED))
                 wait_for_commit(replica, pending, 0);
         else
-                wait_for_round(replica, pending);
+                wait_for_round(replica, pending, PENDING_RENEWAL);
 }
 
 static void decide(struct replica *replica, struct pending *pending)
@@ -441,7 +444,7 @@ void replica_forwarded(struct replica *replica, uint64_t node, const struct node
  * forwarded here they send to it themselves. Answers that are known stay known. */
 void replica_leader_changed(struct replica *replica, bool was_leader)
 {
-        static const enum pending_state states[] = { PENDING_FORWARDED, PENDING_COMMIT, PENDING_ROUND, PENDING_UNDECIDED };
+        static const enum pending_state states[] = { PENDING_FORWARDED, PENDING_COMMIT, PENDING_ROUND, PENDING_RENEWAL, PENDING_UNDECIDED };
         bool lost_link = replica->leader != 0 && replica->leader != raft_id(replica->raft) && !raft_is_linked(replica->raft, replica->leader);
 
         replica->leader_linked = replica->leader != 0 && !lost_link;
@@ -489,6 +492,8 @@ void replica_answer_waiting(struct replica *replica)
                 refusal_is_said(replica, &pending->request);
                 answer(replica, pending);
         }
+        while ((pending = TAILQ_FIRST(&replica->renewal)) && pending->round <= raft_round_confirmed(replica->raft))
+                answer(replica, pending);
         replica_answer_reads(replica);
 }
 

@@ -966,6 +966,25 @@ START_TEST(leader_times_no_session_that_is_over)
 }
 END_TEST
 
+/* Its answer needs no disk, so it does not stand behind one that does. */
+START_TEST(renewal_does_not_wait_for_the_disks_behind_a_refusal)
+{
+        uint64_t session = open_session(1, 6, 9, "carol", 60000);
+        struct lock_request renew = about_session(LOCK_RENEW, 0, 0, "carol");
+
+        renew.session = session;
+        hold_disks(2, 3, true);
+        ask(1, 7, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+        ask(1, 8, LOCK_CHANGE_PREEMPT, 2, 1, "bob", "a");
+        submit(1, 9, &renew);
+        run(300);
+        ck_assert_ptr_null(answer_of(1, 8));
+        ck_assert_ptr_nonnull(answer_of(1, 9));
+        ck_assert_int_eq(answer_of(1, 9)->outcome, REPLICA_YES);
+        hold_disks(2, 3, false);
+}
+END_TEST
+
 static Suite *suite(void)
 {
         Suite *s = suite_create("replica");
@@ -1005,6 +1024,7 @@ static Suite *suite(void)
         tcase_add_test(c, address_in_a_snapshot_is_newer_than_what_was_heard_before);
         tcase_add_test(c, addresses_of_many_that_came_and_went_do_not_keep_a_node_from_starting);
         tcase_add_test(c, leader_times_no_session_that_is_over);
+        tcase_add_test(c, renewal_does_not_wait_for_the_disks_behind_a_refusal);
         suite_add_tcase(s, c);
         return s;
 }
