@@ -95,7 +95,7 @@ def row_of(columns):
     if kind == RELEASE:
         assert reader.number("Q") == token, f"row {index}: the token differs from the body's"
     if kind == PREEMPT:
-        reader.take(8 + 4)                   # in which session, or for how long
+        reader.take(8 + 4 + 8)               # in which session, or for how long; once in which period
         reader.take(reader.number("H"))      # who holds it, for people
     reader.end()
     assert (in_body[0], in_body[2]) == (client, lock), f"row {index}: client or lock differ from the body's"

@@ -332,7 +332,7 @@ def test_rows_are_read_from_their_bodies():
     row = history.row_of((4, 2, RELEASE, "x", "alice", 3, 99, body))
     assert (row.handle, row.seq, row.token) == (bytes(range(16)), 7, 3)
     # A preempt ends with who holds the lock, and its token is its index.
-    granted = history.row_of((3, 2, PREEMPT, "x", "alice", 3, 98, body[:-8] + struct.pack("<QIH", 0, 5000, 2) + b"ab"))
+    granted = history.row_of((3, 2, PREEMPT, "x", "alice", 3, 98, body[:-8] + struct.pack("<QIQH", 0, 5000, 0, 2) + b"ab"))
     assert (granted.kind, granted.lock, granted.token) == (PREEMPT, "x", 3)
     for wrong in ((4, 2, RELEASE, "y", "alice", 3, 99, body), (4, 2, RELEASE, "x", "bob", 3, 99, body), (4, 2, RELEASE, "x", "alice", 2, 99, body)):
         try:

@@ -240,3 +240,25 @@ def test_what_contradicts_itself_or_is_cut_short_is_refused_and_changes_nothing(
         assert cluster.leader.sql("SELECT * FROM log WHERE kind NOT IN ('noop', 'configuration', 'address')") == []
         with cluster.leader.client("well") as client:
             assert client.open_session(5000).outcome == wire.YES
+
+
+def test_pain_7_what_is_wanted_once_in_a_period_is_granted_once_in_it_whoever_leads_and_whoever_asks():
+    with Cluster() as cluster:
+        first, second = (node.address for node in cluster.followers)
+        status, out, error = tool(cluster, "--client", "one", "--json", "preempt", "--once-per", "8s", "job", server=first)
+        assert status == 0 and '"too_soon":false' in out, (out, error)
+        begin = time.monotonic()
+        status, out, error = tool(cluster, "--client", "two", "preempt", "--once-per", "8s", "job", server=second)
+        assert status == 1 and "held" in out, (out, error)
+        assert tool(cluster, "--client", "one", "release", "job", server=first)[0] == 0
+        status, out, error = tool(cluster, "--client", "two", "preempt", "--once-per", "8s", "job", server=second)
+        assert status == 1 and "within the period already, to one" in out, (out, error)
+        cluster.leader.kill()                # and the next one knows of it
+        wait_for_leader(cluster)
+        status, out, error = tool(cluster, "--client", "two", "--json", "preempt", "--once-per", "8s", "job", server=second)
+        assert status == 1 and '"too_soon":true' in out and '"granted":false' in out, (out, error)
+
+        def granted():
+            return tool(cluster, "--client", "two", "preempt", "--once-per", "8s", "job", server=second)[0] == 0
+        wait_until(granted, "the period is over")
+        assert time.monotonic() - begin > 7.5, "not before"

@@ -79,13 +79,13 @@ def connect(address, timeout=15):
     return socket.create_connection((host, int(port)), timeout)
 
 
-def request_body(kind, deadline_ms, name, handle=b"", seq=0, client="", min_index=0, consistent=False, token=0, session=0, ttl_ms=0):
+def request_body(kind, deadline_ms, name, handle=b"", seq=0, client="", min_index=0, consistent=False, token=0, session=0, ttl_ms=0, period_ms=0):
     body = struct.pack("<I", deadline_ms)
     if kind in (PREEMPT, RELEASE, CANCEL):
         body += handle + struct.pack("<Q", seq) + text8(client) + text8(name)
         if kind == RELEASE:
             return body + struct.pack("<Q", token)
-        return body + struct.pack("<QIH", session, ttl_ms, 0) if kind == PREEMPT else body
+        return body + struct.pack("<QIQH", session, ttl_ms, period_ms, 0) if kind == PREEMPT else body
     if kind in (OPEN, CLOSE, RENEW):
         body += (b"" if kind == RENEW else handle + struct.pack("<Q", seq)) + text8(client)
         return body + (struct.pack("<IH", ttl_ms, 0) if kind == OPEN else struct.pack("<Q", session))

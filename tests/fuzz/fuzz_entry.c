@@ -89,7 +89,8 @@ static void as_record(const uint8_t *data, size_t size)
         struct bytes_reader reader = bytes_reader_of(data, size);
         struct lock_table *table = lock_table_new();
         char key[256], label[256];
-        enum lock_image_kind kind = (enum lock_image_kind)(bytes_get_u8(&reader) % 3 + 1);
+        static const enum lock_image_kind kinds[] = { LOCK_IMAGE_LOCK, LOCK_IMAGE_CLIENT, LOCK_IMAGE_RESULT, LOCK_IMAGE_SESSION, LOCK_IMAGE_PERIOD };
+        enum lock_image_kind kind = kinds[bytes_get_u8(&reader) % 5];
         uint64_t number;
 
         (void)bytes_get_text8(&reader, key, sizeof(key));

@@ -480,6 +480,64 @@ START_TEST(lease_in_a_session_and_times_beyond_the_limits_are_not_well_formed)
 }
 END_TEST
 
+static struct lock_request once(const char *client, const char *lock, uint64_t period_ms, uint64_t cluster_ms)
+{
+        struct lock_request request = request_of(LOCK_CHANGE_PREEMPT, client, lock);
+
+        request.period_ms = period_ms;
+        request.cluster_ms = cluster_ms;
+        return request;
+}
+
+START_TEST(lock_that_is_wanted_once_in_a_period_is_granted_once)
+{
+        struct lock_request first = once("alice", "a", 5000, 0), second = once("bob", "a", 5000, 4000), release, other;
+        uint64_t token = make(&first);       /* at 10 ms */
+        struct lock_decision decision;
+
+        ck_assert_int_eq(decide(&second).verdict, LOCK_HELD);
+        release = request_of(LOCK_CHANGE_RELEASE, "alice", "a");
+        release.token = token;
+        (void)make(&release);
+        decision = decide(&second);
+        ck_assert_int_eq(decision.verdict, LOCK_TOO_SOON);
+        ck_assert_uint_eq(decision.token, token);
+        ck_assert_str_eq(decision.owner.text, "alice");
+        second.cluster_ms = 5009;
+        ck_assert_int_eq(decide(&second).verdict, LOCK_TOO_SOON);
+        second.cluster_ms = 5010;
+        ck_assert_int_eq(decide(&second).verdict, LOCK_ACCEPTED);
+        other = request_of(LOCK_CHANGE_PREEMPT, "carol", "a");
+        ck_assert_int_eq(decide(&other).verdict, LOCK_ACCEPTED);     /* who does not care */
+        second.cluster_ms = 3010;
+        second.period_ms = 3000;
+        ck_assert_int_eq(decide(&second).verdict, LOCK_ACCEPTED);    /* its own period is over */
+        ck_assert_int_eq(decide(&first).verdict, LOCK_REPEATED);
+}
+END_TEST
+
+START_TEST(grant_is_remembered_for_its_period_and_no_longer)
+{
+        struct lock_request request = once("alice", "a", 1000, 0), other;
+        struct lock_table *copy = lock_table_new();
+        struct lock_period_view period;
+        uint64_t token = make(&request);
+
+        load_all(table, copy);
+        ck_assert(lock_table_find_period(copy, &request.name, &period));
+        ck_assert_uint_eq(period.token, token);
+        ck_assert_uint_eq(period.cluster_ms, token * 10);
+        lock_table_free(copy);
+        ck_assert_uint_eq(lock_table_period_count(table), 1);
+        for (unsigned i = 0; i < 100; i++) {
+                other = request_of(LOCK_CHANGE_CANCEL, "bob", "x");
+                (void)make(&other);
+        }
+        ck_assert_uint_eq(lock_table_period_count(table), 0);
+        ck_assert(!lock_table_find_period(table, &request.name, &period));
+}
+END_TEST
+
 static Suite *suite(void)
 {
         Suite *s = suite_create("lease");
@@ -499,6 +557,8 @@ static Suite *suite(void)
         tcase_add_loop_test(c, lock_whose_session_is_missing_and_lease_without_its_lock_are_refused, 0, 3);
         tcase_add_test(c, image_of_a_session_that_was_tampered_with_is_refused);
         tcase_add_loop_test(c, changes_read_back_whole_and_not_in_part, 0, 4);
+        tcase_add_test(c, lock_that_is_wanted_once_in_a_period_is_granted_once);
+        tcase_add_test(c, grant_is_remembered_for_its_period_and_no_longer);
         tcase_add_test(c, lease_in_a_session_and_times_beyond_the_limits_are_not_well_formed);
         suite_add_tcase(s, c);
         return s;

@@ -350,10 +350,12 @@ START_TEST(preempt_says_how_long_it_lives)
 
         request.session = sessions[_i];
         request.ttl_ms = ttls[_i];
+        request.period_ms = _i == 0 ? 0 : _i == 1 ? LIMIT_PERIOD_MIN_MS : LIMIT_PERIOD_MS;
         wire_write_request(&out, &request);
         seen = read_back();
         ck_assert_uint_eq(seen.session, sessions[_i]);
         ck_assert_uint_eq(seen.ttl_ms, ttls[_i]);
+        ck_assert_uint_eq(seen.period_ms, request.period_ms);
         expect_note(seen.holder, "nightly");
         expect_exact(reads_request);
         if (_i == 0)
