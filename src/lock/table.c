@@ -677,9 +677,9 @@ bool lock_table_next_session(const struct lock_table *table, uint64_t after, str
         return view_session(lock_table_session_after(table, after), ret_view);
 }
 
-bool lock_table_next_ended(const struct lock_table *table, struct lock_session_view *ret_view)
+bool lock_table_next_ended(const struct lock_table *table, uint64_t after, struct lock_session_view *ret_view)
 {
-        return view_session(TAILQ_FIRST(&table->ended), ret_view);
+        return view_session(after == 0 ? TAILQ_FIRST(&table->ended) : TAILQ_NEXT(lock_table_get_session(table, after), end), ret_view);
 }
 
 bool lock_table_next(const struct lock_table *table, const char *prefix, size_t prefix_size, const char *after, size_t after_size,

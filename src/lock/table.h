@@ -95,8 +95,8 @@ bool lock_table_find_period(const struct lock_table *table, const struct lock_na
 bool lock_table_find_session(const struct lock_table *table, uint64_t id, struct lock_session_view *ret_view);
 /* The first session with an id above after. O(log n). */
 bool lock_table_next_session(const struct lock_table *table, uint64_t after, struct lock_session_view *ret_view);
-/* The session that has ended and holds something still, for longest. */
-bool lock_table_next_ended(const struct lock_table *table, struct lock_session_view *ret_view);
+/* Of the sessions that have ended and hold something still: the one after that of this id; 0: the first. O(log n). */
+bool lock_table_next_ended(const struct lock_table *table, uint64_t after, struct lock_session_view *ret_view);
 
 /* The first owned lock whose name is greater than after (bytewise; size 0: before all) and starts with prefix. O(log n). */
 bool lock_table_next(const struct lock_table *table, const char *prefix, size_t prefix_size, const char *after, size_t after_size,

@@ -181,6 +181,8 @@ void replica_session_renewed(struct replica *replica, uint64_t id);
 /* Nothing was done for so long. */
 void replica_sessions_stalled(struct replica *replica, uint64_t gap_ms);
 void replica_sessions_turn(struct replica *replica);
+/* There is something to free that was not there, or was under way, in the last turn. */
+bool replica_sessions_have_more(const struct replica *replica);
 void replica_sessions_leader_changed(struct replica *replica);
 
 /* read.c */

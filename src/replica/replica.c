@@ -276,7 +276,7 @@ void replica_set_settings(struct replica *replica, const struct replica_settings
 
 bool replica_has_more(const struct replica *replica)
 {
-        return replica->applied < raft_commit(replica->raft) || replica->again;
+        return replica->applied < raft_commit(replica->raft) || replica->again || replica_sessions_have_more(replica);
 }
 
 const struct lock_table *replica_table(const struct replica *replica)

@@ -13,7 +13,7 @@
 #include "base/mutation.h"
 #include "replica/internal.h"
 
-/* Sessions ended in one turn, so that a host of them delays nobody. */
+/* Entries that end sessions, or free what they held, in one turn, so that a host of them delays nobody. */
 #define END_PER_TURN 256
 /* Entries for one session that holds more than an entry may free. */
 #define FREE_PER_TURN 16
@@ -145,12 +145,22 @@ static void propose_end(struct replica *replica, const struct lock_session_view 
 /* The rest of one that held more than an entry may free, whoever ended it. */
 static void free_ended(struct replica *replica)
 {
+        struct lock_session_view session = { .id = 0 };
+        unsigned looked = 0, proposed = 0;
+
+        for (; looked < END_PER_TURN && proposed < END_PER_TURN && lock_table_next_ended(replica->table, session.id, &session); looked++) {
+                if (lock_overlay_ends(replica->overlay, session.id))
+                        continue;
+                for (uint64_t i = 0; i < FREE_PER_TURN && i * (LIMIT_ENTRY_RECORDS / 4) < session.held; i++, proposed++)
+                        propose_end(replica, &session);
+        }
+}
+
+bool replica_sessions_have_more(const struct replica *replica)
+{
         struct lock_session_view session;
 
-        if (!lock_table_next_ended(replica->table, &session) || lock_overlay_ends(replica->overlay, session.id))
-                return;
-        for (uint64_t i = 0; i < FREE_PER_TURN && i * (LIMIT_ENTRY_RECORDS / 4) < session.held; i++)
-                propose_end(replica, &session);
+        return replica_may_decide(replica) && lock_table_next_ended(replica->table, 0, &session) && !lock_overlay_ends(replica->overlay, session.id);
 }
 
 /* T3: false as long as there is no proof from after the time was over. */

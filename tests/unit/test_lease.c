@@ -361,13 +361,13 @@ START_TEST(one_that_holds_much_is_freed_in_parts_that_are_the_same_everywhere)
                 parts++;
                 if (lock_table_session_count(table) == 0)
                         break;
-                ck_assert(lock_table_next_ended(table, &view) && view.id == session && view.ended && view.held == lock_table_lock_count(table));
+                ck_assert(lock_table_next_ended(table, 0, &view) && view.id == session && view.ended && view.held == lock_table_lock_count(table));
                 request = in_session("alice", "new", session);
                 ck_assert_int_eq(decide(&request).verdict, LOCK_NO_SESSION);
         }
         ck_assert_uint_gt(parts, 1);
         ck_assert_uint_eq(lock_table_lock_count(table), 0);
-        ck_assert(!lock_table_next_ended(table, &view));
+        ck_assert(!lock_table_next_ended(table, 0, &view));
         lock_table_free(other);
 }
 END_TEST
@@ -381,7 +381,7 @@ START_TEST(one_half_freed_comes_back_from_the_disk_half_freed)
         hold_many("alice", session, 100);
         expire(session, "alice");
         load_all(table, other);
-        ck_assert(lock_table_next_ended(other, &view) && view.id == session);
+        ck_assert(lock_table_next_ended(other, 0, &view) && view.id == session);
         ck_assert_uint_eq(view.held, lock_table_lock_count(table));
         lock_table_free(table);
         table = other;

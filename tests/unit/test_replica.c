@@ -12,7 +12,7 @@
 
 #define NODES 3
 #define ANSWERS 64
-#define RECORDS 256
+#define RECORDS 8192
 
 struct letter {
         struct letter *next;
@@ -200,7 +200,7 @@ static struct replica *make(uint64_t id, const struct raft_base *base)
         return replica_new(&settings, &start);
 }
 
-static void start_all(void)
+static void start(size_t voters)
 {
         struct raft_configuration *configuration = raft_configuration_copy(NULL, NODES);
         struct bytes bytes = { 0 };
@@ -211,8 +211,8 @@ static void start_all(void)
         first = NULL;
         last = &first;
         now = 1000;
-        configuration->count = NODES;
-        for (size_t i = 0; i < NODES; i++) {
+        configuration->count = voters;
+        for (size_t i = 0; i < voters; i++) {
                 configuration->members[i] = (struct raft_member){ .id = i + 1, .incarnation = { { (uint8_t)(i + 1) } }, .standing = RAFT_VOTER, .preferred = i == 0 };
                 configuration->members[i].name[0] = (char)('a' + i);
         }
@@ -235,7 +235,7 @@ static void setup(void)
 {
         for (uint64_t id = 0; id <= NODES; id++)
                 own_level[id] = 1;
-        start_all();
+        start(NODES);
 }
 
 static void teardown(void)
@@ -769,7 +769,7 @@ START_TEST(level_rises_when_all_members_know_it_and_not_before)
         teardown();
         for (uint64_t id = 1; id <= NODES; id++)
                 own_level[id] = id == 3 ? 1 : 2;
-        start_all();
+        start(NODES);
         ck_assert_uint_eq(raft_configuration(replica_raft(nodes[1].replica))->level, 1);
         replica_link(nodes[1].replica, 3, 0, false);
         run(1000);
@@ -985,6 +985,73 @@ START_TEST(renewal_does_not_wait_for_the_disks_behind_a_refusal)
 }
 END_TEST
 
+static void hold_many(uint64_t session, const char *client, uint8_t handle, unsigned count)
+{
+        for (unsigned i = 0; i < count; i++) {
+                struct lock_request request;
+                char name[32];
+
+                (void)snprintf(name, sizeof(name), "%s/%u", client, i);
+                request = request_of(LOCK_CHANGE_PREEMPT, handle, i + 2, client, name);
+                request.session = session;
+                submit(1, 1000, &request);
+                nodes[1].answer_count = 0;
+        }
+}
+
+/* With nobody else to say something, and between two ticks. */
+START_TEST(what_holds_much_is_freed_without_a_pause)
+{
+        struct lock_request close = about_session(LOCK_CHANGE_CLOSE, 1, 3002, "alice");
+
+        teardown();
+        start(1);
+        close.session = open_session(1, 6, 1, "alice", 60000);
+        hold_many(close.session, "alice", 1, 3000);
+        run(200);
+        submit(1, 7, &close);
+        for (unsigned turns = 0; replica_has_more(nodes[1].replica); turns++) {
+                ck_assert_uint_lt(turns, 100);
+                turn(1);
+        }
+        ck_assert_uint_eq(lock_table_lock_count(replica_table(nodes[1].replica)), 0);
+}
+END_TEST
+
+/* As after a change of leaders: none waits until the ones before it are free. */
+START_TEST(many_that_end_at_once_are_freed_together)
+{
+        uint64_t sessions[40];
+        unsigned commits = 0;
+        char client[8];
+
+        for (uint8_t i = 0; i < ARRAY_SIZE(sessions); i++) {
+                (void)snprintf(client, sizeof(client), "c%u", i);
+                sessions[i] = open_session(1, 6, i + 1, client, 60000);
+                hold_many(sessions[i], client, i + 1, 65);
+                nodes[1].answer_count = 0;
+        }
+        for (uint8_t i = 0; i < ARRAY_SIZE(sessions); i++) {
+                struct lock_request close;
+
+                (void)snprintf(client, sizeof(client), "c%u", i);
+                close = about_session(LOCK_CHANGE_CLOSE, i + 1, 100, client);
+                close.session = sessions[i];
+                replica_request(nodes[1].replica, &(struct replica_origin){ .session = 1, .tag = 1000u + i }, &close, now + 60000);
+        }
+        hold_disks(2, 3, true);
+        for (turn(1); lock_table_lock_count(replica_table(nodes[1].replica)) > 0; commits++) {
+                ck_assert_uint_lt(commits, 10);
+                while (first)
+                        deliver();
+                hold_disks(2, 3, false);
+                hold_disks(2, 3, true);
+        }
+        ck_assert_uint_eq(lock_table_session_count(replica_table(nodes[1].replica)), 0);
+        hold_disks(2, 3, false);
+}
+END_TEST
+
 static Suite *suite(void)
 {
         Suite *s = suite_create("replica");
@@ -1024,6 +1091,8 @@ static Suite *suite(void)
         tcase_add_test(c, address_in_a_snapshot_is_newer_than_what_was_heard_before);
         tcase_add_test(c, addresses_of_many_that_came_and_went_do_not_keep_a_node_from_starting);
         tcase_add_test(c, leader_times_no_session_that_is_over);
+        tcase_add_test(c, what_holds_much_is_freed_without_a_pause);
+        tcase_add_test(c, many_that_end_at_once_are_freed_together);
         tcase_add_test(c, renewal_does_not_wait_for_the_disks_behind_a_refusal);
         suite_add_tcase(s, c);
         return s;
