@@ -1,5 +1,5 @@
 # Tests. A unit test program tests/unit/test_NAME.c links the rooms named in ROOMS_NAME and nothing else,
-# but for what tests share in tests/unit/KIT_NAME.c.
+# but for what tests share in tests/unit/KIT_NAME.c, and OBJECTS_NAME of dlockctl, which is no room of functions.
 
 ROOMS_base := base
 ROOMS_lock := lock base
@@ -20,6 +20,8 @@ ROOMS_hostile := libdlock config wire base
 ROOMS_session := libdlock config wire base
 ROOMS_hold := libdlock config wire base
 ROOMS_peer := peer raft base
+ROOMS_tree := base
+OBJECTS_tree := dlockctl/tree
 LIBS_store := $(SQLITE_LIBS) -lpthread
 KIT_raft := raft_kit
 KIT_store := store_kit
@@ -41,7 +43,7 @@ UNIT_TESTS := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*.c))
 UNIT_PROGRAMS := $(patsubst %,$(BUILD)/tests/unit_%,$(UNIT_TESTS))
 
 define UNIT_TEST
-$$(BUILD)/tests/unit_$(1): $$(BUILD)/obj/tests/unit/test_$(1).o $$(patsubst %,$$(BUILD)/obj/tests/unit/%.o,$$(KIT_$(1))) $$(call rooms,$$(ROOMS_$(1)))
+$$(BUILD)/tests/unit_$(1): $$(BUILD)/obj/tests/unit/test_$(1).o $$(patsubst %,$$(BUILD)/obj/tests/unit/%.o,$$(KIT_$(1))) $$(patsubst %,$$(BUILD)/obj/%.o,$$(OBJECTS_$(1))) $$(call rooms,$$(ROOMS_$(1)))
 	@mkdir -p $$(@D)
 	$$(Q)$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(LIBS_$(1)) $$(CHECK_LIBS)
 endef
@@ -57,6 +59,8 @@ check: unit
 # the corpus with any compiler; "make fuzz" runs libFuzzer, which only clang has.
 FUZZ_ROOMS_wire := wire base
 FUZZ_ROOMS_peer := peer raft base
+ROOMS_tree := base
+OBJECTS_tree := dlockctl/tree
 FUZZ_ROOMS_entry := replica lock raft base
 FUZZ_ROOMS_ini := config base
 FUZZ_LIBS_ini := $(INIH_LIBS)
