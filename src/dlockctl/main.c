@@ -69,22 +69,27 @@ static const struct command commands[] = {
         { "backup", "FILE", 1, 1, "Writes a copy of a node's database to a file", backup_details, command_backup, .writes_file = true },
         { "fence", "FILE [COMMAND]", 1, INT_MAX, "Refuses whoever comes too late to a resource", fence_details, .run = command_fence, .changes = true,
           .names_a_hold = true, .fences = true },
+        { "run", "NAME [--] COMMAND [ARG...]", 2, INT_MAX, "Runs a command under a lock", run_details, .run = command_run, .takes = true, .lives = true,
+          .runs = true },
         { "bench", "", 0, 0, "Measures how fast locks are taken and released", bench_details, .run = command_bench, .bench = true },
         { 0 },
 };
 
-/* A descriptor of the library's must not become standard output or error. */
+/* A descriptor of the library's must not become standard output or error. A command that is run finds closed what was. False: standard
+ * output is. */
 static bool open_missing(void)
 {
+        bool complete = true;
+
         for (int fd = 0; fd <= STDERR_FILENO; fd++) {
                 if (fcntl(fd, F_GETFD) >= 0)
                         continue;
+                if (fd == STDOUT_FILENO || open("/dev/null", (fd == 0 ? O_RDONLY : O_WRONLY) | O_CLOEXEC) != fd)
+                        complete = false;
                 if (fd == STDOUT_FILENO)
-                        return false;
-                if (open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd)
-                        return false;
+                        (void)open("/dev/null", O_WRONLY | O_CLOEXEC);
         }
-        return true;
+        return complete;
 }
 
 /* Whoever does not get to read "granted" must not take it for "nothing has happened". */
@@ -104,14 +109,16 @@ static int flush(const struct tool *tool, int code)
 
 int main(int argc, char **argv)
 {
-        struct tool tool = { .max_age_ms = -1, .clients = "1,16,64,256", .seconds = 5 };
+        struct tool tool = { .max_age_ms = -1, .kill_after_ms = -1, .conflict_code = -1, .clients = "1,16,64,256", .seconds = 5 };
         char **operands;
+        bool complete;
         int code;
 
-        if (!open_missing())
-                return tool_fail(EXIT_USAGE, "standard output is closed; somewhere to write to would be right");
+        complete = open_missing();
         (void)setlocale(LC_CTYPE, "C.UTF-8");        /* names are UTF-8, whatever the user's locale: for columns on a terminal */
         code = options_read(&tool, commands, argc, argv, &operands);
+        if (!complete && code <= EXIT_YES && !(code < 0 && tool.command->runs))
+                return tool_fail(EXIT_USAGE, "standard output is closed; somewhere to write to would be right");
         if (code < 0) {
                 /* A pipe that nobody reads any more ends a list; the outcome of a change is still told by the exit status. */
                 if (tool.command->changes)

@@ -7,10 +7,10 @@
 #define TIMEOUT_MS_MAX UINT64_C(3600000)
 
 enum { OPTION_CLIENTS = 256, OPTION_SECONDS, OPTION_PREFIX, OPTION_SPREAD, OPTION_FORCE, OPTION_CONSISTENT, OPTION_TOKEN, OPTION_INTO, OPTION_MINE, OPTION_MAX_AGE,
-       OPTION_NOTE, OPTION_TTL, OPTION_ONCE_PER };
+       OPTION_NOTE, OPTION_TTL, OPTION_ONCE_PER, OPTION_TRY, OPTION_KILL_AFTER, OPTION_ON_LOST };
 
 /* "+": options end at the first operand; ":": problems are told here. */
-static const char short_options[] = "+:s:c:t:jhV";
+static const char short_options[] = "+:s:c:t:jhVE:";
 static const struct option long_options[] = {
         { "server", required_argument, NULL, 's' },
         { "client", required_argument, NULL, 'c' },
@@ -28,6 +28,10 @@ static const struct option long_options[] = {
         { "once-per", required_argument, NULL, OPTION_ONCE_PER },
         { "token", required_argument, NULL, OPTION_TOKEN },
         { "into", required_argument, NULL, OPTION_INTO },
+        { "try", no_argument, NULL, OPTION_TRY },
+        { "kill-after", required_argument, NULL, OPTION_KILL_AFTER },
+        { "on-lost", required_argument, NULL, OPTION_ON_LOST },
+        { "conflict-exit-code", required_argument, NULL, 'E' },
         { "clients", required_argument, NULL, OPTION_CLIENTS },
         { "seconds", required_argument, NULL, OPTION_SECONDS },
         { "prefix", required_argument, NULL, OPTION_PREFIX },
@@ -61,7 +65,7 @@ static void print_help(const struct command *commands)
 static void print_command_help(const struct command *command)
 {
         (void)printf("dlockctl %s [OPTIONS]%s%s\n\n%s.\n%s\n%s\n%s", command->name, *command->operands ? " " : "", command->operands, command->summary,
-                     command->details, options_help, exit_help);
+                     command->details, options_help, command->runs ? "" : exit_help);
 }
 
 /* Digits and a unit; bare digits are seconds. */
@@ -117,6 +121,33 @@ static int unknown_option(const struct tool *tool, char **argv)
         if (optopt > 0 && optopt < 256 && strncmp(argv[optind - 1], "--", 2) != 0)
                 return tool_fail(EXIT_USAGE, "unknown option %s; dlockctl%s%s --help lists them", letter, space, of);
         return tool_fail(EXIT_USAGE, "option %s is unknown, ambiguous or takes no value; dlockctl%s%s --help lists them", argv[optind - 1], space, of);
+}
+
+/* -1, or what to exit with. */
+static int take_run_option(struct tool *tool, int option)
+{
+        uint64_t ms;
+        char *end;
+
+        switch (option) {
+        case OPTION_KILL_AFTER:
+                if (!parse_time(optarg, &ms) || ms > DLOCK_TTL_MAX)
+                        return tool_fail(EXIT_USAGE, "--kill-after %s: a time like 500ms, 5s or 1min would be right", optarg);
+                tool->kill_after_ms = (int64_t)ms;
+                return -1;
+        case OPTION_ON_LOST:
+                if (!*optarg)
+                        return tool_fail(EXIT_USAGE, "--on-lost without a value: term, kill, or a command of the shell would be right");
+                tool->on_lost = optarg;
+                return -1;
+        case 'E':
+                tool->conflict_code = (int)strtol(optarg, &end, 10);
+                if (strspn(optarg, "0123456789") == 0 || *end || strlen(optarg) > 3 || tool->conflict_code > 255)
+                        return tool_fail(EXIT_USAGE, "--conflict-exit-code %s: a number from 0 to 255 would be right", optarg);
+                return -1;
+        default:
+                return -1;                   /* --try is what it does anyway */
+        }
 }
 
 static int misplaced_option(const char *name, const char *command)
@@ -190,12 +221,12 @@ static int take_option(struct tool *tool, const struct command *commands, int op
                 return -1;
         case OPTION_NOTE:
                 if (!tool->command || !tool->command->takes)
-                        return misplaced_option(name, "preempt");
+                        return misplaced_option(name, "preempt and run");
                 tool->note = optarg;
                 return -1;
         case OPTION_TTL:
                 if (!tool->command || !tool->command->lives)
-                        return misplaced_option(name, "preempt and renew");
+                        return misplaced_option(name, "preempt, renew and run");
                 if (!parse_time(optarg, &ms) || ms < DLOCK_TTL_MIN || ms > DLOCK_TTL_MAX)
                         return tool_fail(EXIT_USAGE, "--ttl %s: a time from 1s to 24h would be right", optarg);
                 tool->ttl_ms = (uint32_t)ms;
@@ -218,6 +249,13 @@ static int take_option(struct tool *tool, const struct command *commands, int op
                         return misplaced_option(name, "fence");
                 tool->into = optarg;
                 return -1;
+        case OPTION_TRY:
+        case OPTION_KILL_AFTER:
+        case OPTION_ON_LOST:
+        case 'E':
+                if (!tool->command || !tool->command->runs)
+                        return misplaced_option(option == 'E' ? "conflict-exit-code" : name, "run");
+                return take_run_option(tool, option);
         default:
                 if (tool->command && tool->command->bench)
                         return take_bench_option(tool, option);
@@ -241,20 +279,21 @@ static int read_options(struct tool *tool, const struct command *commands, int a
 
 static int check_operands(const struct command *command, int count)
 {
-        static const char *const numbers[] = { "no operand", "one operand", "at most one operand", "a file, and maybe a command" };
+        static const char *const numbers[] = { "no operand", "one operand", "at most one operand", "a file, and maybe a command", "a name and a command" };
 
         if (count >= command->operands_min && count <= command->operands_max)
                 return -1;
         return tool_fail(EXIT_USAGE, "%s takes %s: dlockctl %s [OPTIONS]%s%s would be right", command->name,
-                         numbers[command->operands_max == 0 ? 0 : command->operands_max > 1 ? 3 : command->operands_min == 1 ? 1 : 2], command->name, *command->operands ? " " : "",
+                         numbers[command->operands_max == 0 ? 0 : command->runs ? 4 : command->operands_max > 1 ? 3 : command->operands_min == 1 ? 1 : 2], command->name, *command->operands ? " " : "",
                          command->operands);
 }
 
-int options_read(struct tool *tool, const struct command *commands, int argc, char **argv, char ***ret_operands)
+static int read_all(struct tool *tool, const struct command *commands, int argc, char **argv, char ***ret_operands)
 {
         static char status[] = "status";
         static char *without_command[] = { status, NULL };
         const char *name;
+        char *lock;
         int r;
 
         r = read_options(tool, commands, argc, argv);
@@ -274,6 +313,26 @@ int options_read(struct tool *tool, const struct command *commands, int argc, ch
         r = read_options(tool, commands, argc, argv);
         if (r >= 0)
                 return r;
-        *ret_operands = argv + optind;
-        return check_operands(tool->command, argc - optind);
+        argc -= optind;
+        argv += optind;
+        if (tool->command->runs && argc > 0) {
+                /* No command begins with '-': what does so after NAME is an option. */
+                lock = argv[0];
+                r = read_options(tool, commands, argc, argv);
+                if (r >= 0)
+                        return r;
+                argc -= optind - 1;
+                argv += optind - 1;
+                argv[0] = lock;
+        }
+        *ret_operands = argv;
+        return check_operands(tool->command, argc);
+}
+
+int options_read(struct tool *tool, const struct command *commands, int argc, char **argv, char ***ret_operands)
+{
+        int code = read_all(tool, commands, argc, argv, ret_operands);
+
+        /* Not a status that a command of the user's may well have. */
+        return code == EXIT_USAGE && tool->command && tool->command->runs ? EXIT_USAGE_BESIDE : code;
 }

@@ -18,6 +18,7 @@ enum tool_exit {
         EXIT_USAGE = 2,                      /* usage, or something on this side: no client id, an answer that cannot be written */
         EXIT_UNKNOWN = 3,                    /* also: it has happened, but that cannot be written */
         EXIT_UNREACHABLE = 4,
+        EXIT_USAGE_BESIDE = 125,             /* usage, where other statuses are those of a command that is run */
 };
 
 struct tool {
@@ -28,12 +29,18 @@ struct tool {
         bool force;                          /* backup */
         bool consistent;                     /* check, show */
         bool mine;                           /* check */
-        const char *note;                    /* preempt; NULL: not given */
-        uint32_t ttl_ms;                     /* preempt, renew; 0: not given */
-        uint64_t period_ms;                  /* --once-per; 0: none */
+        const char *note;                    /* preempt, run; NULL: not given */
+        uint32_t ttl_ms;                     /* preempt, renew, run; 0: not given */
+        uint64_t period_ms;                  /* preempt, run: --once-per; 0: none */
         int64_t max_age_ms;                  /* check; -1: not given */
         uint64_t token;                      /* release, fence; 0: not given */
         const char *into;                    /* fence; NULL: not given */
+
+        /* run */
+        int64_t kill_after_ms;               /* -1: not given */
+        const char *on_lost;                 /* NULL: not given */
+        int conflict_code;                   /* -1: not given */
+
         struct dlock *dlock;
 
         /* bench */
@@ -58,6 +65,7 @@ struct command {
         bool lives;                          /* has --ttl */
         bool names_a_hold;                   /* has --token */
         bool fences;                         /* has --into */
+        bool runs;                           /* a command: options may follow upon NAME too; has those of run */
 };
 
 int command_preempt(struct tool *tool, char **operands);
@@ -75,9 +83,10 @@ int command_transfer(struct tool *tool, char **operands);
 int command_remove(struct tool *tool, char **operands);
 int command_backup(struct tool *tool, char **operands);
 int command_fence(struct tool *tool, char **operands);
+int command_run(struct tool *tool, char **operands);
 int command_bench(struct tool *tool, char **operands);
 
-extern const char backup_details[], bench_details[], fence_details[], remove_details[], transfer_details[];
+extern const char backup_details[], bench_details[], fence_details[], remove_details[], run_details[], transfer_details[];
 
 /* Reads argv into tool. A negative number: run the command with the operands at *ret_operands; else what to exit with. */
 int options_read(struct tool *tool, const struct command *commands, int argc, char **argv, char ***ret_operands);

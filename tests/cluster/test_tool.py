@@ -90,7 +90,7 @@ def test_what_is_wrong_with_an_option_is_told_of_that_option():
                             ("release --token", "option --token wants a value; dlockctl release --help"), ("--token 5 release x", "--token is for dlockctl release"),
                             ("check --token 5 x", "--token is for dlockctl release"), ("list --prefix a", "--prefix is for dlockctl bench"),
                             ("list --sec 5", "--seconds is for dlockctl bench"), ("bench --prefix", "option --prefix wants a value; dlockctl bench --help"),
-                            ("list --force", "--force is for dlockctl backup"), ("check --ttl 5s x", "--ttl is for dlockctl preempt and renew"),
+                            ("list --force", "--force is for dlockctl backup"), ("check --ttl 5s x", "--ttl is for dlockctl preempt, renew and run"),
                             ("preempt --ttl 999ms x", "--ttl 999ms: a time from 1s to 24h"), ("preempt --ttl 25h x", "--ttl 25h: a time from 1s to 24h"),
                             ("preempt --ttl", "option --ttl wants a value"), ("renew x", "x is no token"), ("renew 0", "0 is no token"),
                             ("renew", "renew takes one operand: dlockctl renew [OPTIONS] TOKEN would be right"), ("list --consistent", "--consistent is for dlockctl check")):

@@ -1,0 +1,693 @@
+"""dlockctl run: the command and all that it starts end with the lock, at the latest; and it is otherwise as if it were run without."""
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+
+from nodes import DLOCKCTL, PATIENCE, ROOT, Cluster, wait_until
+from test_tool import tool, variables_of
+
+HELD, LOST, UNKNOWN, UNREACHABLE, USAGE, NOT_RUN, NOT_FOUND = 119, 120, 121, 122, 125, 126, 127
+
+# Writes its number, and so does one that has got away by the book: orphaned, in a session of its own, deaf to what can be ignored.
+GETAWAY = """
+(setsid sh -c 'trap "" TERM HUP INT; echo $$ >>"$PIDS"; while :; do sleep 0.05; done' &)
+until [ -s "$PIDS" ]; do sleep 0.01; done
+echo $$ >>"$PIDS"
+while :; do sleep 0.05; done
+"""
+
+
+def now_ns():
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def is_alive(pid):
+    """Zombies are not."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def environment_of(cluster, **more):
+    return {**variables_of(cluster, cluster.directory), "PIDS": str(cluster.directory / "pids"), "D": str(cluster.directory), "DLOCKCTL": str(DLOCKCTL), **more}
+
+
+def sockets_of(pid):
+    return sum(os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:") for fd in os.listdir(f"/proc/{pid}/fd"))
+
+
+class Run:
+    """A dlockctl run in the background; whoever leaves the context leaves nothing behind."""
+
+    def __init__(self, cluster, *arguments, environment=None, **more):
+        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True, **more}
+        self.cluster = cluster
+        self.process = subprocess.Popen([DLOCKCTL, "run", *arguments], env=environment or environment_of(cluster), **options)
+        self.pids = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for pid in (*self.guardians(), self.process.pid, *self.pids):
+            with contextlib.suppress(OSError):
+                # Not somebody else who has got the number since.
+                with open(f"/proc/{pid}/environ", "rb") as file:
+                    if str(self.cluster.directory).encode() in file.read():
+                        os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+    def guardians(self):
+        """Its own children: one."""
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as file:
+                return [int(pid) for pid in file.read().split()]
+        return []
+
+    def guardian(self):
+        return wait_until(self.guardians, "there is a guardian")[0]
+
+    def wait_for_pids(self, count=2):
+        file = self.cluster.directory / "pids"
+        self.pids = wait_until(lambda: file.exists() and len(lines := file.read_text().split()) >= count and [int(pid) for pid in lines],
+                               lambda: f"{count} processes run: {self.process.poll()} {self.process.stderr and self.process.stderr.read() if self.process.poll() else ''}")
+        return self.pids
+
+    def wait_for_file(self, name):
+        file = self.cluster.directory / name
+        wait_until(lambda: file.exists() and file.read_text().endswith("\n"), lambda: f"{name} is written: {self.process.poll()}")
+        return file.read_text().splitlines()
+
+    def finish(self, bound=PATIENCE):
+        """(status, stdout, stderr)"""
+        out, error = self.process.communicate(timeout=bound)
+        return self.process.returncode, out, error
+
+    def finish_with(self, text):
+        out, error = self.process.communicate(text, timeout=PATIENCE)
+        return self.process.returncode, out, error
+
+    def wait_until_dead(self, bound=PATIENCE):
+        """When that was, at the latest, by CLOCK_BOOTTIME."""
+        end = time.monotonic() + bound
+        while any(is_alive(pid) for pid in self.pids):
+            assert time.monotonic() < end, "the tree does not die"
+            time.sleep(0.002)
+        return now_ns()
+
+
+def run(cluster, *arguments, **more):
+    return tool(cluster, "run", *arguments, **more)
+
+
+def owner(cluster, lock="job"):
+    return json.loads(tool(cluster, "--json", "check", "--consistent", lock)[1])["owner"]
+
+
+def take_away(cluster, lock="job"):
+    """What an operator does who thinks that the holder is dead: the lease is over, and the holder does not know."""
+    assert tool(cluster, "--client", owner(cluster, lock), "release", lock)[0] == 0
+
+
+def one_line(error):
+    return error.startswith("dlockctl: ") and error.count("\n") == 1
+
+
+# --- pain 1: the lock is lost, and the work goes on ---
+
+def test_pain_1_whoever_loses_the_lock_is_stopped_with_all_that_it_started():
+    with Cluster(followers=0) as cluster, Run(cluster, "--ttl", "3s", "job", "sh", "-c", GETAWAY) as first:
+        first.wait_for_pids()
+        take_away(cluster)
+        status, out, error = first.finish()
+        assert (status, out) == (LOST, "") and one_line(error) and "the lock was lost" in error, (status, out, error)
+        assert not any(is_alive(pid) for pid in first.pids)
+
+
+def test_pain_1_without_servers_nothing_lives_at_the_deadline():
+    with Cluster(followers=2) as cluster:
+        with Run(cluster, "--ttl", "6s", "job", "sh", "-c", GETAWAY) as job:
+            job.wait_for_pids()
+            for node in cluster.nodes:
+                node.process.send_signal(signal.SIGSTOP)
+            # No renewal was asked for later that got an answer.
+            last = now_ns()
+            assert job.wait_until_dead() < last + 6_000_000_000 * 99 // 100
+            status, _, error = job.finish()
+            assert status == LOST and one_line(error), (status, error)
+
+
+def test_pain_1_nothing_of_the_first_lives_when_the_next_is_granted():
+    with Cluster(followers=2) as cluster:
+        with Run(cluster, "--server", cluster.nodes[0].address, "--ttl", "3s", "job", "sh", "-c", GETAWAY) as first:
+            first.wait_for_pids()
+            # Its only server goes; to the others nothing has happened.
+            cluster.nodes[0].process.send_signal(signal.SIGSTOP)
+            look = 'for pid in $(cat "$PIDS"); do kill -0 "$pid" 2>/dev/null && echo "$pid lives"; done; true'
+
+            def next_is_granted():
+                status, out, error = run(cluster, "job", "sh", "-c", look, **environment_of(cluster))
+                assert status in (0, HELD, UNKNOWN), (status, error)
+                return status == 0 and (out,)
+            assert wait_until(next_is_granted, "the next is granted") == ("",)
+            assert first.finish()[0] == LOST
+
+
+def test_pain_1_on_lost_kill_and_on_lost_command():
+    trap = 'trap "echo term >>$D/told; exit" TERM; trap "echo hup >>$D/told; exit" HUP; echo $$ >>"$PIDS"; while :; do sleep 0.05; done'
+    for on_lost, told in (("term", "term\n"), ("kill", ""), ('echo "$DLOCK_NAME" >"$D/hook"; kill -HUP $DLOCK_PID', "hup\n")):
+        with Cluster(followers=0) as cluster, Run(cluster, "--ttl", "2s", "--on-lost", on_lost, "job", "sh", "-c", trap) as job:
+            job.wait_for_pids(1)
+            take_away(cluster)
+            assert job.finish()[0] == LOST
+            file = cluster.directory / "told"
+            assert (file.read_text() if file.exists() else "") == told, on_lost
+            assert told != "hup\n" or job.wait_for_file("hook") == ["job"]
+
+
+# --- pain 2: orphans, and signals that go astray ---
+
+# Tells each signal, in order, and ends with USR1.
+LISTENER = """
+import os, signal, sys
+def told(number, frame):
+    os.write(1, b"%d\\n" % number)
+    if number == signal.SIGUSR1:
+        os._exit(5)
+for number in range(1, signal.NSIG):
+    if number not in (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, 32, 33) and signal.getsignal(number) != signal.SIG_IGN or number == signal.SIGPIPE:
+        signal.signal(number, told)
+open(os.environ["D"] + "/ready", "w").write("ready\\n")
+while True:
+    signal.pause()
+"""
+JOB_CONTROL = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT}
+
+
+def test_pain_2_every_signal_is_passed_on():
+    with Cluster(followers=0) as cluster, Run(cluster, "job", sys.executable, "-c", LISTENER) as job:
+        job.wait_for_file("ready")
+        sent = [number for number in range(1, signal.NSIG) if number not in
+                {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGUSR1, 32, 33} | JOB_CONTROL and number != signal.SIGXFSZ]
+        for number in sent:
+            os.kill(job.process.pid, number)
+        reader = os.fdopen(os.dup(job.process.stdout.fileno()))
+        told = {int(reader.readline()) for _ in sent}
+        assert told == set(sent), (told ^ set(sent))
+        os.kill(job.process.pid, signal.SIGUSR1)
+        assert job.finish() == (5, f"{signal.SIGUSR1:d}\n", "")
+        assert owner(cluster) is None
+
+
+def test_pain_2_what_the_command_leaves_behind_is_stopped_before_the_lock_is_free():
+    leave = """
+    (setsid sh -c 'echo $$ >>"$PIDS"; exec sleep 1000' &)
+    (setsid sh -c 'trap "" TERM; echo $$ >>"$PIDS"; while :; do sleep 0.05; done' &)
+    until [ "$(wc -l <"$PIDS")" = 2 ]; do sleep 0.01; done 2>/dev/null
+    exit 3
+    """
+    with Cluster(followers=0) as cluster, Run(cluster, "--kill-after", "300ms", "job", "sh", "-c", leave) as job:
+        assert job.finish()[0] == 3
+        assert not any(is_alive(pid) for pid in job.wait_for_pids())
+        assert owner(cluster) is None
+
+
+def test_pain_2_sigkill_of_the_front_kills_the_tree_and_frees_the_lock_at_once():
+    # Long before the lease would end.
+    with Cluster(followers=0) as cluster, Run(cluster, "--ttl", "1h", "--kill-after", "300ms", "job", "sh", "-c", GETAWAY) as job:
+        job.wait_for_pids()
+        os.kill(job.process.pid, signal.SIGKILL)
+        wait_until(lambda: owner(cluster) is None, "the lock is free")
+        assert not any(is_alive(pid) for pid in job.pids)
+        job.finish()
+
+
+def test_pain_2_sigkill_of_the_process_group_frees_the_lock_at_once():
+    with Cluster(followers=0) as cluster, Run(cluster, "--ttl", "1h", "--kill-after", "300ms", "job", "sh", "-c", GETAWAY) as job:
+        job.wait_for_pids()
+        os.killpg(job.process.pid, signal.SIGKILL)
+        wait_until(lambda: owner(cluster) is None, "the lock is free")
+        assert not any(is_alive(pid) for pid in job.pids)
+        job.finish()
+
+
+def test_pain_2_sigkill_of_the_guardian_kills_the_tree_and_frees_the_lock_at_once():
+    with Cluster(followers=0) as cluster, Run(cluster, "--ttl", "1h", "--kill-after", "300ms", "job", "sh", "-c", GETAWAY) as job:
+        job.wait_for_pids()
+        os.kill(job.guardian(), signal.SIGKILL)
+        status, _, error = job.finish()
+        assert status == LOST and one_line(error) and "was killed" in error and "was given back" in error, (status, error)
+        assert not any(is_alive(pid) for pid in job.pids)
+        assert owner(cluster) is None
+
+
+def test_pain_2_sigkill_of_both_kills_the_command_and_the_lock_is_free_after_the_ttl():
+    with Cluster(followers=0) as cluster, Run(cluster, "--ttl", "2s", "job", "sh", "-c", 'echo $$ >>"$PIDS"; while :; do sleep 0.05; done') as job:
+        job.wait_for_pids(1)
+        guardian = job.guardian()
+        # Neither gets to see how the other dies.
+        os.kill(job.process.pid, signal.SIGSTOP)
+        os.kill(guardian, signal.SIGSTOP)
+        os.kill(job.process.pid, signal.SIGKILL)
+        os.kill(guardian, signal.SIGKILL)
+        job.wait_until_dead(1.5)
+        assert owner(cluster) is not None
+        wait_until(lambda: owner(cluster) is None, "the lock is free")
+
+
+def test_pain_2_a_signal_ends_the_request_at_once_and_leaves_no_lock():
+    with Cluster(followers=0) as cluster:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            cluster.leader.process.send_signal(signal.SIGSTOP)
+            with Run(cluster, "--timeout", "20s", "job", "touch", cluster.directory / "ran") as job:
+                guardian = job.guardian()
+                # A request that is granted when the server goes on.
+                wait_until(lambda: sockets_of(guardian) >= 2, "it asks")
+                begin = time.monotonic()
+                os.kill(job.process.pid, number)
+                # Nobody keeps the pipes open either.
+                assert job.finish() == (128 + number, "", "") and time.monotonic() - begin < 5
+                cluster.leader.process.send_signal(signal.SIGCONT)
+                wait_until(lambda: not is_alive(guardian), "it has withdrawn")
+            assert owner(cluster) is None and not (cluster.directory / "ran").exists()
+
+
+def test_pain_2_a_fork_bomb_ends_with_its_lock():
+    bomb = """
+    import os, resource, time
+    if os.getuid() == 0:
+        os.setresuid(54321, 54321, 54321)
+    resource.setrlimit(resource.RLIMIT_NPROC, (100, 100))
+    open(os.environ["PIDS"], "a")
+    os.write(1, b"go\\n")
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            os.fork()
+        except OSError:
+            pass
+    """
+    bomb = "\n".join(line[4:] for line in bomb.splitlines())
+    with Cluster(followers=0) as cluster:
+        (cluster.directory / "pids").touch()
+        (cluster.directory / "pids").chmod(0o666)
+        cluster.directory.chmod(0o755)
+        with Run(cluster, "--ttl", "3s", "job", sys.executable, "-c", bomb) as job:
+            assert job.process.stdout.readline() == "go\n"
+            take_away(cluster)
+            assert job.finish()[0] == LOST
+            # They all have the pipe: finish() came to its end.
+
+
+# --- pain 3: a pause ---
+
+def test_pain_3_a_guardian_that_stands_still_past_its_deadline_is_not_waited_for():
+    with Cluster(followers=0) as cluster:
+        with Run(cluster, "--ttl", "6s", "job", "sh", "-c", GETAWAY) as job:
+            job.wait_for_pids()
+            os.kill(job.guardian(), signal.SIGSTOP)
+            last = now_ns()
+            assert job.wait_until_dead() < last + 6_000_000_000 * 99 // 100
+            status, _, error = job.finish()
+            assert status == LOST and one_line(error), (status, error)
+        wait_until(lambda: owner(cluster) is None, "the lease ends")
+
+
+def test_pain_3_a_front_that_stands_still_past_its_deadline_keeps_the_lock():
+    with Cluster(followers=0) as cluster, Run(cluster, "--ttl", "1s", "job", "sh", "-c", 'echo $$ >>"$PIDS"; read line; exit 4', stdin=subprocess.PIPE) as job:
+        job.wait_for_pids(1)
+        before = owner(cluster)
+        os.kill(job.process.pid, signal.SIGSTOP)
+        # Three times to live.
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            assert owner(cluster) == before and is_alive(job.pids[0])
+        job.process.stdin.write("\n")
+        job.process.stdin.flush()
+        wait_until(lambda: owner(cluster) is None, "the lock is free")
+        os.kill(job.process.pid, signal.SIGCONT)
+        assert job.finish()[0] == 4
+
+
+# --- pain 9: exit statuses ---
+
+def test_pain_9_exit_statuses_are_those_of_the_command_or_tell_what_was():
+    with Cluster(followers=0) as cluster:
+        for status in (0, 1, 7, 119, 255):
+            assert run(cluster, "job", "sh", "-c", f"exit {status}") == (status, "", "")
+        for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSEGV, signal.SIGRTMIN):
+            assert run(cluster, "job", "sh", "-c", f"ulimit -c 0; kill -{number:d} $$") == (128 + number, "", "")
+        assert run(cluster, "job", "/nonexistent")[0] == NOT_FOUND and run(cluster, "job", "/etc/passwd")[0] == NOT_RUN
+        assert tool(cluster, "preempt", "--note", "by\u00a0hand", "job")[0] == 0
+        touch = ("job", "touch", cluster.directory / "ran")
+        for options, code in (((), HELD), (("--try",), HELD), (("-E", "0"), 0), (("--conflict-exit-code", "75"), 75)):
+            status, out, error = run(cluster, *options, *touch)
+            assert (status, out) == (code, "") and one_line(error) and "job is held by uid:" in error and "by\u00a0hand" in error, (status, out, error)
+        status, out, error = run(cluster, *touch, server=str(cluster.directory / "nobody.sock"))
+        assert (status, out) == (UNREACHABLE, "") and one_line(error), (status, error)
+        assert not (cluster.directory / "ran").exists()
+        assert tool(cluster, "release", "job")[0] == 0
+        assert run(cluster, "-E", "9", "job", "sh", "-c", "exit 119")[0] == 119
+
+
+def test_pain_9_wrong_usage_is_told_in_one_line_and_nothing_is_run():
+    with Cluster(followers=0) as cluster:
+        ran = str(cluster.directory / "ran")
+        for words, what in (("", "a name and a command"), ("job", "a name and a command"), ("job --", "a name and a command"), ("--ttl 0s job touch RAN", "from 1s to 24h"),
+                            ("--ttl 25h job touch RAN", "from 1s to 24h"), ("--kill-after 9s job touch RAN", "up to 8.1 s, or --ttl from 33 s on, would be right"),
+                            ("job --kill-after 9s -- touch RAN", "up to 8.1 s"), ("--on-lost= job touch RAN", "--on-lost"), ("-E 256 job touch RAN", "from 0 to 255"),
+                            ("-E x job touch RAN", "from 0 to 255"), ("--client me job touch RAN", "an id of its own"), ("--json job touch RAN", "standard output is that"),
+                            ("--server nowhere job touch RAN", "nowhere"), ("--nonsense job touch RAN", "--nonsense"), ("job -x touch RAN", "-x"), ("a\nb touch RAN", "")):
+            status, out, error = run(cluster, *[ran if word == "RAN" else word for word in words.split(" ") if word])
+            assert (status, out) == (USAGE, "") and one_line(error) and what in error, (words, status, error)
+        assert not os.path.exists(ran)
+        for words in ("check --try x", "preempt -E 3 x"):
+            status, _, error = tool(cluster, *words.split())
+            assert status == 2 and "is for dlockctl run" in error, error
+
+
+def test_pain_2_without_the_proc_of_its_processes_nothing_is_run():
+    with Cluster(followers=0) as cluster:
+        for how in (("--mount", "sh", "-c", 'mount -t tmpfs tmpfs /proc && exec "$@"', "sh"), ("--pid", "--fork")):
+            done = subprocess.run(["unshare", *how, DLOCKCTL, "run", "job", "touch", cluster.directory / "ran"], env=environment_of(cluster), capture_output=True, text=True, timeout=PATIENCE)
+            assert done.returncode == USAGE and one_line(done.stderr) and "/proc is not there" in done.stderr, done
+        assert not (cluster.directory / "ran").exists() and owner(cluster) is None
+
+
+def test_options_stop_at_the_command():
+    with Cluster(followers=0) as cluster:
+        for line in ("job echo --ttl -x", "job -- echo --ttl -x", "--ttl 5s -- job echo --ttl -x", "job --ttl 5s -- echo --ttl -x", "--try job --ttl 5s echo --ttl -x"):
+            assert run(cluster, *line.split()) == (0, "--ttl -x\n", ""), line
+
+
+# --- pain 10: the dilemma of the ttl ---
+
+def test_pain_10_a_long_ttl_delays_nobody_when_the_holder_ends():
+    with Cluster(followers=0) as cluster:
+        begin = time.monotonic()
+        for _ in range(10):
+            assert run(cluster, "--ttl", "24h", "job", "true") == (0, "", "")
+        assert time.monotonic() - begin < PATIENCE
+
+
+# --- pain 11: a blip of the servers ---
+
+def test_pain_11_a_failover_and_a_rolling_restart_do_not_end_the_job():
+    with Cluster(followers=2) as cluster:
+        with Run(cluster, "--ttl", "6s", "job", "sh", "-c", 'echo $DLOCK_TOKEN >>"$PIDS"; read line; exit 6', stdin=subprocess.PIPE) as job:
+            token = job.wait_for_pids(1)[0]
+            job.pids = []
+            cluster.leader.kill()
+            wait_until(lambda: any((node.status() or {}).get("role") == "leader" for node in cluster.followers), "a follower leads")
+            cluster.leader.start()
+            cluster.wait_for_voters(3)
+            for node in cluster.nodes:
+                node.stop()
+                node.start()
+                cluster.wait_for_voters(3)
+            # Long enough that it has needed a renewal since.
+            end = now_ns() + 7_000_000_000
+            wait_until(lambda: now_ns() > end or job.process.poll() is not None, "more than a ttl is over")
+            assert json.loads(tool(cluster, "--json", "check", "--consistent", "job")[1])["token"] == token
+            job.process.stdin.write("\n")
+            job.process.stdin.flush()
+            assert job.finish() == (6, "", "")
+
+
+# --- pain 12: outcome unknown ---
+
+def test_pain_12_an_unknown_outcome_never_runs_the_command_and_leaves_no_lock():
+    with Cluster(followers=2) as cluster:
+        for node in cluster.nodes[:2]:
+            node.process.send_signal(signal.SIGSTOP)
+        status, out, error = run(cluster, "--timeout", "1500ms", "--ttl", "5s", "job", "touch", cluster.directory / "ran")
+        assert (status, out) == (UNKNOWN, "") and one_line(error) and "nothing was run" in error, (status, error)
+        assert not (cluster.directory / "ran").exists()
+        for node in cluster.nodes[:2]:
+            node.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: tool(cluster, "--timeout", "1s", "check", "--consistent", "job")[0] == 1, "the lock is free")
+
+
+# --- as if it were run without ---
+
+def test_a_lock_that_cannot_be_given_back_is_told_and_the_status_is_that_of_the_command():
+    with Cluster(followers=0) as cluster:
+        with Run(cluster, "--ttl", "1s", "--timeout", "3s", "job", "sh", "-c", "read line; exit 6", stdin=subprocess.PIPE) as job:
+            wait_until(lambda: owner(cluster), "it has the lock")
+            cluster.leader.process.send_signal(signal.SIGSTOP)
+            # The answer comes only after the deadline.
+            status, out, error = job.finish_with("\n")
+            assert (status, out) == (6, "") and one_line(error) and "could not be given back" in error and "ends by itself within 1.0 s" in error, (status, error)
+        cluster.leader.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: owner(cluster) is None, "the lease ends")
+
+
+def test_two_jobs_of_one_user_exclude_each_other():
+    with Cluster(followers=0) as cluster:
+        assert run(cluster, "job", "sh", "-c", '"$DLOCKCTL" run job true; echo $?', DLOCK_CLIENT="me", DLOCKCTL=str(DLOCKCTL))[:2] == (0, f"{HELD}\n")
+
+
+def test_the_innermost_of_nested_locks_wins_in_the_environment():
+    with Cluster(followers=0) as cluster:
+        status, out, _ = run(cluster, "the outer", DLOCKCTL, "run", "inner", "sh", "-c", 'echo "$DLOCK_NAME $DLOCK_TOKEN $DLOCK_DEADLINE_BOOTTIME_NS"; echo "$DLOCK_HELD"')
+        first, *pairs = out.splitlines()
+        name, token, deadline = first.split()
+        assert status == 0 and name == "inner" and 0 < int(deadline) - now_ns() < 30_000_000_000, out
+        outer_token, outer_name = pairs[0].split(" ", 1)
+        assert pairs[1] == f"{token} inner" and outer_name == "the outer" and int(outer_token) < int(token), out
+
+
+def test_the_command_finds_signals_and_files_as_they_were():
+    look = """
+    import os
+    for line in open("/proc/self/status"):
+        if line.startswith(("SigBlk", "SigIgn")):
+            print(line, end="")
+    print(sorted(os.listdir("/proc/self/fd")), os.getpgrp(), os.read(7, 100))
+    """
+    look = "\n".join(line[4:] for line in look.splitlines())
+    with Cluster(followers=0) as cluster:
+        def told(*words):
+            inside, outside = os.pipe()
+            os.write(outside, b"from 7")
+
+            def prepare():
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
+                signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+                os.dup2(inside, 7, inheritable=True)
+            process = subprocess.Popen([*words, sys.executable, "-c", look], env=environment_of(cluster), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                                       close_fds=False, preexec_fn=prepare, start_new_session=True)
+            os.close(inside)
+            out = process.communicate(timeout=PATIENCE)[0]
+            os.close(outside)
+            return out.replace(f" {process.pid} ", " its-group ")
+        alone, under_lock = told(), told(DLOCKCTL, "run", "job")
+        assert "SigBlk:\t0000000000000800\n" in alone and "0000000001011001\n" in alone and alone.endswith(" its-group b'from 7'\n"), alone
+        assert under_lock == alone, (under_lock, alone)
+
+
+def test_closed_standard_files_stay_closed():
+    with Cluster(followers=0) as cluster:
+        environment = environment_of(cluster)
+        script = 'for fd in 0 1 2; do [ ! -e /proc/$$/fd/$fd ] || exit 9; done; exit 8'
+        for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+            look = script.replace("0 1 2", " ".join(str("<>2".index(word[0])) for word in closed.split()))
+            line = f'"$DLOCKCTL" run job sh -c "$LOOK" {closed}'
+            assert subprocess.run(["sh", "-c", line], env={**environment, "LOOK": look}, timeout=PATIENCE, stdin=subprocess.DEVNULL).returncode == 8, closed
+        # Help that nobody gets to see is no success.
+        assert subprocess.run(["sh", "-c", '"$DLOCKCTL" run --help >&-'], env=environment, timeout=PATIENCE, stderr=subprocess.DEVNULL).returncode == 2
+
+
+def test_input_and_output_are_those_of_the_command_alone():
+    with Cluster(followers=0) as cluster:
+        script = 'cat; exec <&- >&-; echo closed >"$D/closed"; while :; do sleep 0.05; done'
+        with Run(cluster, "job", "sh", "-c", script, stdin=subprocess.PIPE) as job:
+            os.write(job.process.stdin.fileno(), b"hello\n")
+            job.process.stdin.close()
+            job.wait_for_file("closed")
+            # The end of the output is there, though the command runs.
+            ready = select.select([job.process.stdout], [], [], PATIENCE)[0]
+            assert ready and job.process.stdout.read() == "hello\n"
+            job.process.stdin = None
+            os.kill(job.process.pid, signal.SIGTERM)
+            assert job.process.wait(PATIENCE) == 128 + signal.SIGTERM
+
+
+def test_a_full_pipe_delays_no_stop():
+    with Cluster(followers=0) as cluster:
+        reader, writer = os.pipe()
+        with Run(cluster, "--ttl", "2s", "job", "sh", "-c", 'echo $$ >>"$PIDS"; exec yes', stdout=writer, stderr=writer) as job:
+            os.close(writer)
+            job.wait_for_pids(1)
+            size = fcntl.fcntl(reader, fcntl.F_GETPIPE_SZ)
+
+            def is_full():
+                waiting = bytearray(4)
+                fcntl.ioctl(reader, termios.FIONREAD, waiting)
+                return int.from_bytes(waiting, sys.byteorder) == size
+            wait_until(is_full, "the pipe is full")
+            take_away(cluster)
+            job.wait_until_dead()
+            os.set_blocking(reader, False)
+            # Now somebody reads, and is told.
+            told = b""
+
+            def ended():
+                nonlocal told
+                with contextlib.suppress(BlockingIOError):
+                    told += os.read(reader, 1 << 20)
+                return job.process.poll() is not None
+            wait_until(ended, "it ends")
+            with contextlib.suppress(BlockingIOError):
+                told += os.read(reader, 1 << 20)
+            assert job.process.returncode == LOST and b"the lock was lost" in told
+        os.close(reader)
+
+
+def test_the_commands_of_the_readme():
+    section = (ROOT / "README.md").read_text().split("### A job under a lock")[1].split("\n#")[0]
+    commands = [line.strip() for line in section.splitlines() if line.startswith("    dlockctl run ")]
+    assert len(commands) == 2, commands
+    with Cluster(followers=0) as cluster:
+        programs = cluster.directory / "programs"
+        programs.mkdir()
+        for name, text in (("backup.sh", 'echo "$* under $DLOCK_NAME"'), ("make-report", 'echo "a report"'), ("dlockctl", f'exec "{DLOCKCTL}" "$@"')):
+            (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+            (programs / name).chmod(0o755)
+        environment = environment_of(cluster)
+        environment["PATH"] = f"{programs}:{environment['PATH']}"
+
+        def out(command):
+            done = subprocess.run(["sh", "-c", command], env=environment, cwd=cluster.directory, capture_output=True, text=True, timeout=PATIENCE)
+            assert done.returncode == 0 and done.stderr == "", done
+            return done.stdout
+        assert out(commands[0]) == "--full under backup\n"
+        assert out(commands[1]) == "" and (cluster.directory / "report.html").read_text() == "a report\n"
+
+
+# --- on a terminal ---
+
+class Terminal:
+    """An interactive shell on a pty."""
+
+    def __init__(self, cluster):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], {**environment_of(cluster), "PS1": "ready> ", "TERM": "dumb", "HISTFILE": ""})
+        self.text = ""
+        self.expect("ready> ")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        os.close(self.fd)
+        with contextlib.suppress(OSError):
+            os.kill(self.pid, signal.SIGHUP)
+        os.waitpid(self.pid, 0)
+
+    def say(self, text):
+        os.write(self.fd, text.encode())
+
+    def expect(self, what):
+        """Everything up to that, which is dropped."""
+        end = time.monotonic() + PATIENCE
+        while what not in self.text:
+            assert select.select([self.fd], [], [], max(0, end - time.monotonic()))[0], f"no {what!r} in {self.text!r}"
+            self.text += os.read(self.fd, 65536).decode(errors="replace")
+        before, _, self.text = self.text.partition(what)
+        return before
+
+
+def test_on_a_terminal_an_interrupt_reaches_the_command_once():
+    count = """
+    import os, signal
+    count = 0
+    def interrupted(number, frame):
+        global count
+        count += 1
+        print("interrupted", flush=True)
+    def tell(number, frame):
+        print("count", count, flush=True)
+    signal.signal(signal.SIGINT, interrupted)
+    signal.signal(signal.SIGUSR1, tell)
+    open(os.environ["PIDS"], "a").write(f"{os.getppid()}\\n")
+    print("begun", flush=True)
+    while True:
+        signal.pause()
+    """
+    with Cluster(followers=0) as cluster, Terminal(cluster) as terminal:
+        script = cluster.directory / "count.py"
+        script.write_text("\n".join(line[4:] for line in count.splitlines()))
+        for prefix in ("", "setsid "):
+            (cluster.directory / "pids").unlink(missing_ok=True)
+            terminal.say(f'"$DLOCKCTL" run job {prefix}{sys.executable} {script}\n')
+            terminal.expect("begun")
+            with open(f"/proc/{(cluster.directory / 'pids').read_text().split()[0]}/stat") as file:
+                front = int(file.read().rsplit(")", 1)[1].split()[1])
+            terminal.say("\x03")
+            terminal.expect("interrupted")
+            # Behind whatever else the front has passed on.
+            os.kill(front, signal.SIGUSR1)
+            terminal.expect("count ")
+            terminal.expect("\n")
+            os.kill(front, signal.SIGUSR1)
+            assert terminal.expect("\n") in ("count 1\r", "\rcount 1\r"), prefix
+            os.kill(front, signal.SIGTERM)
+            terminal.expect("ready> ")
+            terminal.say("echo status $?\n")
+            terminal.expect("status 143")
+            terminal.expect("ready> ")
+
+
+def test_on_a_terminal_an_interrupt_ends_a_loop_of_the_shell():
+    with Cluster(followers=0) as cluster, Terminal(cluster) as terminal:
+        script = cluster.directory / "loop.sh"
+        script.write_text('for i in 1 2 3; do "$DLOCKCTL" run job sh -c "echo begun $i; sleep 1000"; done\n')
+        terminal.say(f"bash {script}\n")
+        terminal.expect("begun 1")
+        terminal.say("\x03")
+        assert "begun" not in terminal.expect("ready> ")
+        terminal.say("echo status $?\n")
+        terminal.expect("status 130")
+        wait_until(lambda: owner(cluster) is None, "the lock is free")
+
+
+def test_on_a_terminal_a_stopped_job_keeps_its_lock_and_goes_on():
+    with Cluster(followers=0) as cluster, Terminal(cluster) as terminal:
+        terminal.say('"$DLOCKCTL" run --ttl 1s job sh -c "read line; echo got \\$line"\n')
+        before = wait_until(lambda: owner(cluster), "it has the lock")
+        terminal.say("\x1a")
+        terminal.expect("Stopped")
+        terminal.expect("ready> ")
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            assert owner(cluster) == before
+        terminal.say("fg\n")
+        terminal.expect("read line")
+        terminal.say("words\n")
+        terminal.expect("got words")
+        terminal.expect("ready> ")
+        terminal.say("echo status $?\n")
+        terminal.expect("status 0")
+        assert owner(cluster) is None
+
+
+def test_on_a_terminal_that_goes_away_the_command_ends():
+    with Cluster(followers=0) as cluster:
+        with Terminal(cluster) as terminal:
+            terminal.say('exec "$DLOCKCTL" run --ttl 1h job sh -c "echo \\$\\$ >$PIDS; sleep 1000"\n')
+            wait_until(lambda: owner(cluster), "it has the lock")
+            pid = wait_until(lambda: (cluster.directory / "pids").exists() and (cluster.directory / "pids").read_text().split(), "it runs")[0]
+        wait_until(lambda: not is_alive(pid) and owner(cluster) is None, "nothing is left")
