@@ -64,6 +64,7 @@ show dlockctl --server "$leader" list
 show dlockctl --server "$two" --client alice release backup
 show dlockctl --server "$one" check backup
 show dlockctl --server "$leader" history backup
+show dlockctl --server "$two" run backup echo working
 if [ -t 0 ]; then
         # With a state of its own: the user's own one should not remember a cluster that is gone in a minute.
         printf '\nTry it yourself in another terminal:\n  export XDG_STATE_HOME=%s DLOCK_SERVER=%s\n  %s/dlockctl status\nEnter stops the nodes and removes %s. ' \
