@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,10 +50,10 @@ def sockets_of(pid):
 class Run:
     """A dlockctl run in the background; whoever leaves the context leaves nothing behind."""
 
-    def __init__(self, cluster, *arguments, environment=None, **more):
+    def __init__(self, cluster, *arguments, program=DLOCKCTL, environment=None, **more):
         options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True, **more}
         self.cluster = cluster
-        self.process = subprocess.Popen([DLOCKCTL, "run", *arguments], env=environment or environment_of(cluster), **options)
+        self.process = subprocess.Popen([program, "run", *arguments], env=environment or environment_of(cluster), **options)
         self.pids = []
 
     def __enter__(self):
@@ -249,6 +250,25 @@ def test_pain_2_sigkill_of_the_guardian_kills_the_tree_and_frees_the_lock_at_onc
         assert status == LOST and one_line(error) and "was killed" in error and "was given back" in error, (status, error)
         assert not any(is_alive(pid) for pid in job.pids)
         assert owner(cluster) is None
+
+
+def test_pain_2_the_tree_of_a_user_without_privileges_dies_too():
+    with Cluster(followers=0) as cluster:
+        cluster.directory.chmod(0o777)
+        # The tree may be in a home that others may not look into.
+        for file in ("dlockctl", "libdlock.so.0"):
+            shutil.copy(DLOCKCTL.parent / file, cluster.directory)
+        for victim in ("front", "guardian", "lock"):
+            (cluster.directory / "pids").unlink(missing_ok=True)
+            with Run(cluster, "--ttl", "3s", "job", "sh", "-c", GETAWAY, program=cluster.directory / "dlockctl", user=54321, cwd=cluster.directory) as job:
+                job.wait_for_pids()
+                if victim == "lock":
+                    take_away(cluster)
+                else:
+                    os.kill(job.process.pid if victim == "front" else job.guardian(), signal.SIGKILL)
+                wait_until(lambda: owner(cluster) is None, "the lock is free")
+                job.wait_until_dead()
+                job.finish()
 
 
 def test_pain_2_sigkill_of_both_kills_the_command_and_the_lock_is_free_after_the_ttl():
