@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "guardian.h"
 
@@ -74,7 +75,7 @@ static void be_unsure(struct guardian *guardian, const struct dlock_answer *answ
 bool guardian_take_lock(struct guardian *guardian, struct dlock_answer *ret_answer)
 {
         const struct run_plan *plan = guardian->plan;
-        const struct dlock_request request = { .operation = DLOCK_OP_PREEMPT, .lock = plan->lock, .ttl_ms = plan->ttl_ms, .note = plan->tool->note,
+        const struct dlock_request request = { .operation = DLOCK_OP_PREEMPT, .lock = plan->lock, .ttl_ms = plan->ttl_ms, .period_ms = plan->tool->period_ms, .note = plan->tool->note,
                                                .pid = (uint32_t)plan->front };
 
         if (ask(guardian, &request, ret_answer) < 0) {
@@ -85,7 +86,10 @@ bool guardian_take_lock(struct guardian *guardian, struct dlock_answer *ret_answ
         case DLOCK_YES:
                 return true;
         case DLOCK_NO:
-                tell_holder(guardian);
+                if (!ret_answer->owner && ret_answer->token != 0)
+                        guardian_conclude(guardian, EXIT_SUCCESS, "%s", "");    /* it ran within the period: nothing to do, and nothing to say */
+                else
+                        tell_holder(guardian);
                 return false;
         case DLOCK_UNKNOWN:
                 be_unsure(guardian, ret_answer);

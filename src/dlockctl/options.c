@@ -233,7 +233,7 @@ static int take_option(struct tool *tool, const struct command *commands, int op
                 return -1;
         case OPTION_ONCE_PER:
                 if (!tool->command || !tool->command->takes)
-                        return misplaced_option(name, "preempt");
+                        return misplaced_option(name, "preempt and run");
                 if (!parse_time(optarg, &ms) || ms < DLOCK_PERIOD_MIN || ms > DLOCK_PERIOD_MAX)
                         return tool_fail(EXIT_USAGE, "--once-per %s: a time from 1s to 366d, like 50min or 23h, would be right", optarg);
                 tool->period_ms = ms;

@@ -22,6 +22,7 @@ const char run_details[] =
         "  --try                        do not wait for a lock that is held: the default\n"
         "  --ttl TIME                   of the lease, 1s to 24h (30s)\n"
         "  --kill-after TIME            from SIGTERM to SIGKILL, up to about a quarter of the ttl (a fifth of it, at most 10s)\n"
+        "  --once-per TIME              nothing is run, and that is fine, when it ran with --once-per within so long; from 1s to 366d\n"
         "  --on-lost term|kill|COMMAND  when the lock is lost: SIGTERM first (term), SIGKILL at once, or COMMAND of the shell in place\n"
         "                               of SIGTERM, which is told $DLOCK_PID\n"
         "  --note TEXT                  what for, in up to 255 bytes, for people\n"

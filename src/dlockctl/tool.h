@@ -61,7 +61,7 @@ struct command {
         bool writes_file;                    /* has --force */
         bool looks;                          /* at a lock: has --consistent */
         bool judges;                         /* has --max-age, --mine */
-        bool takes;                          /* has --note */
+        bool takes;                          /* has --note and --once-per */
         bool lives;                          /* has --ttl */
         bool names_a_hold;                   /* has --token */
         bool fences;                         /* has --into */

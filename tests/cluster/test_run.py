@@ -711,3 +711,22 @@ def test_on_a_terminal_that_goes_away_the_command_ends():
             wait_until(lambda: owner(cluster), "it has the lock")
             pid = wait_until(lambda: (cluster.directory / "pids").exists() and (cluster.directory / "pids").read_text().split(), "it runs")[0]
         wait_until(lambda: not is_alive(pid) and owner(cluster) is None, "nothing is left")
+
+
+def test_pain_7_a_job_that_every_host_starts_runs_once_in_a_period():
+    with Cluster() as cluster:
+        ran = cluster.directory / "ran"
+
+        def start(node, period="6s"):
+            return tool(cluster, "run", "-E", "0", "--once-per", period, "job", "sh", "-c", f"echo {node.name} >>{ran}", server=node.address)
+        begin = time.monotonic()
+        for node in cluster.nodes:           # one after the other: no lock alone would keep them apart
+            assert start(node) == (0, "", ""), node.name
+        assert ran.read_text().count("\n") == 1
+        wait_until(lambda: start(cluster.nodes[-1]) == (0, "", "") and ran.read_text().count("\n") == 2, "the next period")
+        assert time.monotonic() - begin > 5.5
+        # What failed has run, too.
+        assert tool(cluster, "run", "--once-per", "1h", "other", "sh", "-c", "exit 7")[0] == 7
+        assert tool(cluster, "run", "--once-per", "1h", "other", "sh", "-c", "exit 7") == (0, "", "")
+        status, out, error = tool(cluster, "run", "--once-per", "0s", "other", "true")
+        assert status == USAGE and "from 1s to 366d" in error, (status, out, error)
