@@ -30,6 +30,8 @@ static const char usage[] =
         "      --restore=FILE    make a new cluster of a backup, in an empty state directory, and exit\n"
         "      --recover         make a new cluster of this node's database, when the others are gone for good, and exit\n"
         "      --tokens-above=N  with --restore: a cluster made of the same backup before gave tokens up to N\n"
+        "      --grants-after=S  with --restore or --recover: grant nothing for so many seconds; else for the longest time to\n"
+        "                        live of a lease so far, so that who counts on one has stopped\n"
         "      --accept-loss     with --restore or --recover: do it; without this they tell what would be done and lost\n"
         "  -h, --help            show this and exit\n"
         "      --version         show the version and exit\n"
@@ -46,6 +48,8 @@ struct arguments {
         const char *restore;                 /* the backup */
         bool recover, accept_loss;
         uint64_t tokens_above;
+        bool grants_given;
+        uint64_t grants_after;               /* seconds */
 };
 
 static int misused(const char *what)
@@ -75,7 +79,7 @@ static int read_operands(int argc, char **argv, struct arguments *arguments)
 
 static int read_arguments(int argc, char **argv, struct arguments *arguments)
 {
-        enum { CHECK_CONFIG = 256, RESTORE, RECOVER, TOKENS_ABOVE, ACCEPT_LOSS, VERSION };
+        enum { CHECK_CONFIG = 256, RESTORE, RECOVER, TOKENS_ABOVE, GRANTS_AFTER, ACCEPT_LOSS, VERSION };
         static const struct option options[] = {
                 { "config-dir", required_argument, NULL, 'c' },
                 { "check-config", no_argument, NULL, CHECK_CONFIG },
@@ -83,6 +87,7 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
                 { "restore", required_argument, NULL, RESTORE },
                 { "recover", no_argument, NULL, RECOVER },
                 { "tokens-above", required_argument, NULL, TOKENS_ABOVE },
+                { "grants-after", required_argument, NULL, GRANTS_AFTER },
                 { "accept-loss", no_argument, NULL, ACCEPT_LOSS },
                 { "help", no_argument, NULL, 'h' },
                 { "version", no_argument, NULL, VERSION },
@@ -112,6 +117,11 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
                         if (!parse_u64(optarg, &arguments->tokens_above))
                                 return misused("--tokens-above wants a token, a number");
                         break;
+                case GRANTS_AFTER:
+                        if (!parse_u64(optarg, &arguments->grants_after) || arguments->grants_after > LIMIT_TTL_MS / 1000)
+                                return misused("--grants-after wants a number of seconds, up to 86400");
+                        arguments->grants_given = true;
+                        break;
                 case ACCEPT_LOSS:
                         arguments->accept_loss = true;
                         break;
@@ -130,6 +140,8 @@ static int read_arguments(int argc, char **argv, struct arguments *arguments)
                 return misused("--quiet is for --check-config");
         if (arguments->tokens_above != 0 && !arguments->restore)
                 return misused("--tokens-above is for --restore");
+        if (arguments->grants_given && !arguments->recover && !arguments->restore)
+                return misused("--grants-after is for --restore and --recover");
         if (arguments->accept_loss && !arguments->recover && !arguments->restore)
                 return misused("--accept-loss is for --restore and --recover");
         return read_operands(argc - optind, argv + optind, arguments);
@@ -265,6 +277,7 @@ static int rescue(const struct arguments *arguments)
                 return EXIT_USAGE;
         }
         return rescue_run(&(struct rescue){ .config = &config, .backup = arguments->restore, .tokens_above = arguments->tokens_above,
+                                            .quiet_ms = arguments->grants_given ? (int64_t)arguments->grants_after * 1000 : -1,
                                             .accept_loss = arguments->accept_loss });
 }
 

@@ -16,6 +16,13 @@ const char *page_why_not(const struct daemon *daemon, bool consistent)
         return "this node is behind what the client has seen already, and did not catch up in time";
 }
 
+uint64_t page_quiet_s(const struct daemon *daemon)
+{
+        uint64_t until = lock_table_quiet_until(replica_table(daemon->replica)), now = replica_cluster_ms(daemon->replica);
+
+        return until > now ? (until - now + 999) / 1000 : 1;
+}
+
 static void write_check(const struct daemon *daemon, struct bytes *out, const struct wire_request *request, bool fresh)
 {
         struct wire_result result = {

@@ -33,6 +33,7 @@ struct work {
         struct raft_base base;               /* of the new one, with what follows */
         struct store_identity identity;
         struct bytes configuration;
+        uint64_t quiet_ms;                   /* for how long it grants nothing */
         char failure[512];                   /* why the store could not write */
         char kept[80];                       /* the copy of the old database, in the directory */
 };
@@ -192,7 +193,7 @@ static int prepare(struct work *work)
                             raft_configuration(replica_raft(work->replica))->level, RAFT_FEATURE_LEVEL);
         if (last > LIMIT_TOKEN - 2 * RAISE)
                 return fail("tokens of up to %" PRIu64 " were given: new ones above it by 2^40 would not leave room below 2^53", last);
-        replica_apply_log(work->replica);
+        work->quiet_ms = replica_apply_log(work->replica, work->rescue->quiet_ms);
         work->base = *replica_effects(work->replica)->base;
         work->identity = (struct store_identity){ .cluster = id128_random(), .incarnation = id128_random(), .node = 1 };
         memcpy(work->identity.name, work->rescue->config->name, sizeof(work->identity.name));
@@ -218,6 +219,8 @@ static void tell_what(const struct work *work)
                      "          and it may be granted to another: stop or fence such work first.\n");
         (void)printf("Makes:    a new cluster in %s with node '%s' alone. Its tokens begin above %" PRIu64 ".\n", config->directory, config->name,
                      work->base.index);
+        (void)printf("Grants:   nothing for %" PRIu64 " s after its start, %s\n", (work->quiet_ms + 999) / 1000,
+                     work->rescue->quiet_ms >= 0 ? "as --grants-after said." : "the longest time to live of a lease so far: who had one has stopped by then.");
         if (work->rescue->backup)
                 (void)printf("          If a cluster was made of this backup before: with --tokens-above=N, N the highest token that one gave.\n");
 }

@@ -10,6 +10,7 @@ struct rescue {
         const struct config *config;
         const char *backup;                  /* the file to restore; NULL: recover what is in the directory */
         uint64_t tokens_above;               /* those of another cluster that was made of the same; 0: there was none */
+        int64_t quiet_ms;                    /* for how long nothing is granted; -1: the longest time to live of a lease so far */
         bool accept_loss;                    /* false: only tells what would be done */
 };
 

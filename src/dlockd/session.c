@@ -661,6 +661,12 @@ static void answer_change(struct session *session, const struct waiting *waiting
                 (void)snprintf(words, sizeof(words), "it was granted within the period already, to %s", answer->client.text);
                 reason = words;
                 break;
+        case REPLICA_QUIET:
+                result.outcome = WIRE_REJECTED;
+                (void)snprintf(words, sizeof(words), "the cluster began anew, and grants nothing for %" PRIu64 " s more: leases of before may still be counted on",
+                               page_quiet_s(session->table->daemon));
+                reason = words;
+                break;
         case REPLICA_NO_SESSION:
                 result.outcome = waiting->type == WIRE_PREEMPT ? WIRE_REJECTED : WIRE_NO;
                 reason = "this client has no such session, or it has ended";

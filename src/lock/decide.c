@@ -189,6 +189,10 @@ static void decide_preempt(const struct lock_table *table, const struct lock_ove
         if (request->session != 0 && !session_takes_locks(table, overlay, request))
                 refuse(LOCK_NO_SESSION, NULL, decision);
         else if (!find_lock(table, overlay, &request->name, &view)) {
+                if (request->cluster_ms < lock_table_quiet_until(table)) {
+                        refuse(LOCK_QUIET, NULL, decision);
+                        return;
+                }
                 if (was_granted_lately(table, request, decision))
                         return;
                 if (!table_is_full(table, overlay) && (request->ttl_ms == 0 || !sessions_are_full(table, overlay)) &&

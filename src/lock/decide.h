@@ -27,6 +27,7 @@ enum lock_verdict {
         LOCK_REPEATED,                       /* the same request was accepted before, at index: the same answer again; CANCEL: token is 0
                                               * when it was cancelled before, and not 0 when the request had happened */
         LOCK_HELD,                           /* PREEMPT: owner has it, maybe the client itself */
+        LOCK_QUIET,                          /* PREEMPT: nothing is granted yet, since leases of before may be counted on */
         LOCK_TOO_SOON,                       /* PREEMPT: nobody owns it, but it was granted within the period, to owner under token */
         LOCK_NOT_OWNER,                      /* RELEASE: nobody owns it, somebody else, or the client under another token */
         LOCK_FOREIGN_CLIENT,                 /* the client id belongs to another principal */

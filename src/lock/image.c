@@ -91,7 +91,16 @@ static void image_period(const struct period_record *period, struct lock_image *
         bytes_put_u64(&image->body, period->end_ms);
 }
 
-static void image_record(const struct record *record, struct lock_image *image)
+/* One for the table: its record is never deleted. */
+static void image_promise(const struct lock_table *table, struct lock_image *image)
+{
+        (void)strcpy(image->key, "leases");
+        image->number = table->promise.longest_ttl_ms;
+        bytes_put_u32(&image->body, table->promise.longest_ttl_ms);
+        bytes_put_u64(&image->body, table->promise.quiet_until);
+}
+
+static void image_record(const struct lock_table *table, const struct record *record, struct lock_image *image)
 {
         switch (record->kind) {
         case LOCK_IMAGE_LOCK:
@@ -108,6 +117,9 @@ static void image_record(const struct record *record, struct lock_image *image)
                 return;
         case LOCK_IMAGE_PERIOD:
                 image_period((const struct period_record *)record, image);
+                return;
+        case LOCK_IMAGE_PROMISE:
+                image_promise(table, image);
                 return;
         }
 }
@@ -135,7 +147,7 @@ bool lock_table_take_image(struct lock_table *table, struct lock_image *image)
         bytes_clear(&image->body);
         if (!image->deleted)
                 bytes_put_u8(&image->body, IMAGE_FORMAT);
-        image_record(record, image);
+        image_record(table, record, image);
         if (image->deleted)
                 free(record);
         return true;
@@ -304,13 +316,22 @@ static struct record *load_period(struct lock_table *table, struct bytes_reader 
         return &period->record;
 }
 
+static struct record *load_promise(struct lock_table *table, struct bytes_reader *reader)
+{
+        if (table->promise.record.persisted)
+                return NULL;                 /* twice the same */
+        table->promise.longest_ttl_ms = bytes_get_u32(reader);
+        table->promise.quiet_until = bytes_get_u64(reader);
+        return &table->promise.record;
+}
+
 /* The columns are for people; if they differ from the body somebody has edited one of the two. */
-static bool columns_agree(const struct record *record, const char *key, const char *label, uint64_t number)
+static bool columns_agree(const struct lock_table *table, const struct record *record, const char *key, const char *label, uint64_t number)
 {
         struct lock_image image = { 0 };
         bool agree;
 
-        image_record(record, &image);
+        image_record(table, record, &image);
         agree = strcmp(image.key, key) == 0 && strcmp(image.label, label) == 0 && image.number == number;
         bytes_done(&image.body);
         return agree;
@@ -340,8 +361,11 @@ bool lock_table_load(struct lock_table *table, enum lock_image_kind kind, const 
         case LOCK_IMAGE_PERIOD:
                 record = load_period(table, &reader);
                 break;
+        case LOCK_IMAGE_PROMISE:
+                record = load_promise(table, &reader);
+                break;
         }
-        if (!record || !bytes_reader_finished(&reader) || !columns_agree(record, key, label, number))
+        if (!record || !bytes_reader_finished(&reader) || !columns_agree(table, record, key, label, number))
                 return false;
         record->persisted = true;
         return true;

@@ -103,6 +103,11 @@ struct lock_table {
         TAILQ_HEAD(, record) dirty;          /* longest dirty first */
         size_t lock_count, client_count, result_count, session_count, period_count, idle_count, dirty_count;
         uint64_t last_index, last_cluster_ms;
+        struct {
+                struct record record;
+                uint32_t longest_ttl_ms;
+                uint64_t quiet_until;
+        } promise;                           /* about leases, to those who have none in the table */
 };
 
 /* Each adds an empty record of that key, or returns NULL when it is there already. */

@@ -68,6 +68,7 @@ struct lock_table *lock_table_new(void)
         RB_INIT(&table->periods);
         RB_INIT(&table->period_ends);
         TAILQ_INIT(&table->ended);
+        table->promise.record.kind = LOCK_IMAGE_PROMISE;
         TAILQ_INIT(&table->idle);
         TAILQ_INIT(&table->by_age);
         TAILQ_INIT(&table->dirty);
@@ -418,6 +419,10 @@ static struct session_record *open_session(struct lock_table *table, const struc
         session->wall_ms = moment->wall_ms;
         session->ttl_ms = change->ttl_ms;
         session->lease = lease;
+        if (change->ttl_ms > table->promise.longest_ttl_ms) {
+                table->promise.longest_ttl_ms = change->ttl_ms;
+                mark_dirty(table, &table->promise.record);
+        }
         client->held++;
         set_idle(table, client, false);
         mark_dirty(table, &session->record);
@@ -726,4 +731,20 @@ size_t lock_table_session_count(const struct lock_table *table)
 size_t lock_table_period_count(const struct lock_table *table)
 {
         return table->period_count;
+}
+
+uint32_t lock_table_longest_ttl_ms(const struct lock_table *table)
+{
+        return table->promise.longest_ttl_ms;
+}
+
+uint64_t lock_table_quiet_until(const struct lock_table *table)
+{
+        return table->promise.quiet_until;
+}
+
+void lock_table_be_quiet(struct lock_table *table, uint64_t until_cluster_ms)
+{
+        table->promise.quiet_until = until_cluster_ms;
+        mark_dirty(table, &table->promise.record);
 }

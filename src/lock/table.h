@@ -98,6 +98,13 @@ bool lock_table_next_session(const struct lock_table *table, uint64_t after, str
 /* Of the sessions that have ended and hold something still: the one after that of this id; 0: the first. O(log n). */
 bool lock_table_next_ended(const struct lock_table *table, uint64_t after, struct lock_session_view *ret_view);
 
+/* The longest time to live of a session or lease that was ever opened: for so long somebody may count on one. 0: there was none. */
+uint32_t lock_table_longest_ttl_ms(const struct lock_table *table);
+/* Cluster time before which nothing is granted: 0, or after the cluster began anew from a copy that does not know the last leases. */
+uint64_t lock_table_quiet_until(const struct lock_table *table);
+/* Between clusters only. */
+void lock_table_be_quiet(struct lock_table *table, uint64_t until_cluster_ms);
+
 /* The first owned lock whose name is greater than after (bytewise; size 0: before all) and starts with prefix. O(log n). */
 bool lock_table_next(const struct lock_table *table, const char *prefix, size_t prefix_size, const char *after, size_t after_size,
                      struct lock_view *ret_view);
@@ -110,7 +117,7 @@ size_t lock_table_period_count(const struct lock_table *table);
 
 /* --- after-images for the database and for snapshots (DESIGN D6) --- */
 
-enum lock_image_kind { LOCK_IMAGE_LOCK = 1, LOCK_IMAGE_CLIENT = 2, LOCK_IMAGE_RESULT = 3, LOCK_IMAGE_SESSION = 5, LOCK_IMAGE_PERIOD = 6 };
+enum lock_image_kind { LOCK_IMAGE_LOCK = 1, LOCK_IMAGE_CLIENT = 2, LOCK_IMAGE_RESULT = 3, LOCK_IMAGE_SESSION = 5, LOCK_IMAGE_PERIOD = 6, LOCK_IMAGE_PROMISE = 7 };
 
 /* One record as it is now. body is authoritative; key, label and number are derived from it for people. */
 struct lock_image {

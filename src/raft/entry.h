@@ -106,6 +106,7 @@ enum raft_table {
         RAFT_TABLE_REQUEST = 3,              /* key: handle as a UUID; label: lock name; number: index of the entry */
         RAFT_TABLE_ADDRESS = 4,              /* key: node id in decimal; label: address; number: index of the entry */
         RAFT_TABLE_SESSION = 5,              /* key: id in decimal; label: its client's id; number: id */
+        RAFT_TABLE_PROMISE = 7,              /* key: "leases"; label: ""; number: the longest time to live so far, in ms */
         RAFT_TABLE_PERIOD = 6,               /* key: lock name; label: client's id; number: token of the grant that is remembered */
 };
 

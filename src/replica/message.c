@@ -131,7 +131,7 @@ static enum replica_outcome get_outcome(struct bytes_reader *reader)
 {
         uint8_t number = bytes_get_u8(reader);
 
-        if (number < REPLICA_YES || number > REPLICA_TOO_SOON)
+        if (number < REPLICA_YES || number > REPLICA_QUIET)
                 reader->bad = true;
         return (enum replica_outcome)number;
 }

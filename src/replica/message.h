@@ -37,6 +37,7 @@ enum replica_outcome {
         REPLICA_NO_LEADER = 7,               /* unknown, and most probably not sent: no leader with a majority in time */
         REPLICA_NOT_LEADER = 8,              /* between nodes only: ask another */
         REPLICA_NO_SESSION = 9,              /* no: the session has ended, or the client never had it */
+        REPLICA_QUIET = 11,                  /* rejected: nothing is granted yet */
         REPLICA_TOO_SOON = 10,               /* no: nobody has it, but owner had it within the period */
 };
 

@@ -74,8 +74,9 @@ bool replica_load_record(struct replica *replica, const struct raft_record *reco
 bool replica_load_entry(struct replica *replica, const struct raft_entry *entry);
 bool replica_load_finish(struct replica *replica);
 /* Without a cluster, after loading: all of the log counts as committed. The effects have the base as of its last entry and the
- * records that differ from the old base's. No event and no turn may follow. */
-void replica_apply_log(struct replica *replica);
+ * records that differ from the old base's. No event and no turn may follow. The cluster that goes on from there grants nothing for so
+ * long, which is returned: quiet_ms, or when that is below 0 the longest time to live of a lease that was ever taken. */
+uint64_t replica_apply_log(struct replica *replica, int64_t quiet_ms);
 
 /* --- events --- */
 void replica_tick(struct replica *replica, uint64_t now, uint64_t wall);

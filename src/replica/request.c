@@ -331,6 +331,9 @@ static void decide(struct replica *replica, struct pending *pending)
         case LOCK_HELD:
                 refuse(replica, pending, REPLICA_HELD, &decision);
                 return;
+        case LOCK_QUIET:
+                refuse(replica, pending, REPLICA_QUIET, &decision);
+                return;
         case LOCK_TOO_SOON:
                 refuse(replica, pending, REPLICA_TOO_SOON, &decision);
                 return;

@@ -125,6 +125,7 @@ static void image_record(const struct lock_image *image, struct raft_record *rec
         static_assert((int)LOCK_IMAGE_RESULT == (int)RAFT_TABLE_REQUEST, "one numbering");
         static_assert((int)LOCK_IMAGE_SESSION == (int)RAFT_TABLE_SESSION, "one numbering");
         static_assert((int)LOCK_IMAGE_PERIOD == (int)RAFT_TABLE_PERIOD, "one numbering");
+        static_assert((int)LOCK_IMAGE_PROMISE == (int)RAFT_TABLE_PROMISE, "one numbering");
         *record = (struct raft_record){ .table = (enum raft_table)image->kind, .key = image->key };
         if (image->deleted)
                 return;
@@ -206,11 +207,17 @@ static void take_base(struct replica *replica)
         replica->effects.records = replica->records;
 }
 
-void replica_apply_log(struct replica *replica)
+uint64_t replica_apply_log(struct replica *replica, int64_t quiet_ms)
 {
+        uint64_t wanted;
+
         while (replica->applied < raft_last(replica->raft))
                 (void)apply_next(replica);
+        wanted = quiet_ms < 0 ? lock_table_longest_ttl_ms(replica->table) : (uint64_t)quiet_ms;
+        if (wanted > 0)
+                lock_table_be_quiet(replica->table, replica->applied_cluster_ms + wanted);
         take_base(replica);
+        return wanted;
 }
 
 void replica_flush_base(struct replica *replica)
@@ -259,6 +266,7 @@ static bool load_record(struct lock_table *table, struct directory *directory, c
         case RAFT_TABLE_REQUEST:
         case RAFT_TABLE_SESSION:
         case RAFT_TABLE_PERIOD:
+        case RAFT_TABLE_PROMISE:
                 return record->body && lock_table_load(table, (enum lock_image_kind)record->table, record->key, record->label, record->number,
                                                        record->body, record->body_size);
         case RAFT_TABLE_ADDRESS:

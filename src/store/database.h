@@ -65,6 +65,11 @@ enum statement {
         STATEMENT_PERIOD_LIST,
         STATEMENT_PERIOD_STAGE,
         STATEMENT_PERIOD_STAGE_CLEAR,
+        STATEMENT_PROMISE_PUT,
+        STATEMENT_PROMISE_DELETE,
+        STATEMENT_PROMISE_LIST,
+        STATEMENT_PROMISE_STAGE,
+        STATEMENT_PROMISE_STAGE_CLEAR,
 
         STATEMENT_COUNT,
 };
@@ -77,7 +82,7 @@ struct state_table {
         enum statement put, delete, list, stage, stage_clear;
 };
 
-#define STATE_TABLE_COUNT 6
+#define STATE_TABLE_COUNT 7
 extern const struct state_table state_tables[STATE_TABLE_COUNT];
 /* NULL: no such table. */
 const struct state_table *state_table_of(enum raft_table table);

@@ -15,6 +15,8 @@
         " body BLOB NOT NULL) STRICT, WITHOUT ROWID;"                                                          \
         "CREATE TABLE " prefix "period (lock TEXT PRIMARY KEY, client TEXT NOT NULL, token INTEGER NOT NULL," \
         " body BLOB NOT NULL) STRICT, WITHOUT ROWID;"                                                          \
+        "CREATE TABLE " prefix "promise (what TEXT PRIMARY KEY, label TEXT NOT NULL, longest_ms INTEGER NOT NULL," \
+        " body BLOB NOT NULL) STRICT, WITHOUT ROWID;"                                                          \
         "CREATE TABLE " prefix "request (handle TEXT PRIMARY KEY, lock TEXT NOT NULL, entry_index INTEGER NOT NULL," \
         " body BLOB NOT NULL) STRICT, WITHOUT ROWID;"                                                          \
         "CREATE TABLE " prefix "address (node TEXT PRIMARY KEY, address TEXT NOT NULL, entry_index INTEGER NOT NULL," \
@@ -117,5 +119,5 @@ int schema_create(const char *path, const struct store_identity *identity, char 
 
 int schema_swap_stage(struct database *database)
 {
-        return sqlite3_exec(database->handle, SWAP("client") SWAP("session") SWAP("period") SWAP("lock") SWAP("request") SWAP("address"), NULL, NULL, NULL);
+        return sqlite3_exec(database->handle, SWAP("client") SWAP("session") SWAP("period") SWAP("promise") SWAP("lock") SWAP("request") SWAP("address"), NULL, NULL, NULL);
 }

@@ -64,6 +64,12 @@ const char *const statement_texts[STATEMENT_COUNT] = {
         [STATEMENT_PERIOD_LIST] = "SELECT lock, client, token, body FROM period",
         [STATEMENT_PERIOD_STAGE] = "INSERT OR REPLACE INTO stage_period (lock, client, token, body) VALUES (?1, ?2, ?3, ?4)",
         [STATEMENT_PERIOD_STAGE_CLEAR] = "DELETE FROM stage_period",
+
+        [STATEMENT_PROMISE_PUT] = "INSERT OR REPLACE INTO promise (what, label, longest_ms, body) VALUES (?1, ?2, ?3, ?4)",
+        [STATEMENT_PROMISE_DELETE] = "DELETE FROM promise WHERE what = ?1",
+        [STATEMENT_PROMISE_LIST] = "SELECT what, label, longest_ms, body FROM promise",
+        [STATEMENT_PROMISE_STAGE] = "INSERT OR REPLACE INTO stage_promise (what, label, longest_ms, body) VALUES (?1, ?2, ?3, ?4)",
+        [STATEMENT_PROMISE_STAGE_CLEAR] = "DELETE FROM stage_promise",
 };
 
 #define STATE_TABLE(name)                                 \
@@ -81,6 +87,7 @@ const struct state_table state_tables[STATE_TABLE_COUNT] = {
         STATE_TABLE(CLIENT),
         STATE_TABLE(SESSION),
         STATE_TABLE(PERIOD),
+        STATE_TABLE(PROMISE),
         STATE_TABLE(LOCK),
         STATE_TABLE(REQUEST),
         STATE_TABLE(ADDRESS),

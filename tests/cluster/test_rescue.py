@@ -580,3 +580,38 @@ def test_a_backup_of_a_large_database_delays_nobody_and_is_whole():
         assert sql(file, "SELECT count(*) >= 100000 FROM log") == [(1,)]
         print(f"      {file.stat().st_size >> 20} MiB in {took:.2f} s; the slowest of {slowest[1]} changes meanwhile took {slowest[0] * 1000:.0f} ms")
         assert slowest[1] > 0 and slowest[0] < 2, slowest
+
+
+def test_a_cluster_that_begins_anew_grants_nothing_while_a_lease_of_before_may_be_counted_on():
+    with Cluster(followers=0) as cluster:
+        leader = cluster.leader
+        with leader.client("alice") as alice:
+            assert alice.preempt("before", ttl_ms=6000).outcome == wire.YES
+            file = backup(cluster, "backup")
+            lost = alice.preempt("after", ttl_ms=6000)       # no copy knows of it, and alice counts on it
+        leader.stop()
+        shutil.rmtree(leader.data)
+        leader.data.mkdir()
+        done = restore(leader, file, "--accept-loss")
+        assert done[0] == 0 and "Grants:   nothing for 6 s" in done[1], done
+        begin = time.monotonic()
+        leader.start()
+        wait_until(leader.is_ready, "it leads")
+        with leader.client("bob") as bob:
+            refused = bob.preempt("after")
+            assert refused.outcome == wire.REJECTED and "grants nothing for" in refused.reason, refused
+            granted = wait_until(lambda: (result := bob.preempt("after")).outcome == wire.YES and result, "the time is over")
+            assert time.monotonic() - begin > 5.5 and granted.token > lost.token
+            # What the copy has is held for its whole time, and then free.
+            wait_until(lambda: bob.preempt("before").outcome == wire.YES, "the lease of before ends")
+        leader.stop()
+        shutil.rmtree(leader.data)
+        leader.data.mkdir()
+        done = restore(leader, file, "--accept-loss", "--grants-after=0", f"--tokens-above={granted.token}")
+        assert done[0] == 0 and "nothing for 0 s" in done[1], done
+        leader.start()
+        wait_until(leader.is_ready, "it leads")
+        with leader.client("bob") as bob:
+            assert bob.preempt("after").outcome == wire.YES
+        for wrong in (["--grants-after=1"], ["--recover", "--grants-after=soon"], ["--recover", "--grants-after=86401"]):
+            assert_said(dlockd(leader, *wrong), 2, "grants-after")

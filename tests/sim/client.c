@@ -7,7 +7,7 @@
 
 #include "sim.h"
 
-const char *const client_outcomes[] = { "?", "yes", "held", "not-owner", "foreign", "full", "unknown", "no-leader", "not-leader", "no-session", "too-soon", NULL };
+const char *const client_outcomes[] = { "?", "yes", "held", "not-owner", "foreign", "full", "unknown", "no-leader", "not-leader", "no-session", "too-soon", "quiet", NULL };
 
 static void again_at(struct sim *sim, struct sim_client *client, uint64_t at)
 {

@@ -464,6 +464,8 @@ void history_answer(struct sim *sim, struct sim_client *client, const struct rep
                 break;
         case REPLICA_FULL:
                 sim_fail(sim, "client %u was told that the table is full", client->number);
+        case REPLICA_QUIET:
+                sim_fail(sim, "client %u was told that the cluster began anew", client->number);
         case REPLICA_UNKNOWN:
         case REPLICA_NO_LEADER:
                 return;

@@ -516,6 +516,32 @@ START_TEST(lock_that_is_wanted_once_in_a_period_is_granted_once)
 }
 END_TEST
 
+START_TEST(table_that_is_to_be_quiet_grants_nothing_and_frees_all)
+{
+        struct lock_request lease = lease_of("alice", "a", 7000), other = request_of(LOCK_CHANGE_PREEMPT, "bob", "b"), release;
+        struct lock_table *copy = lock_table_new();
+        uint64_t token = make(&lease);
+
+        ck_assert_uint_eq(lock_table_longest_ttl_ms(table), 7000);
+        (void)open_session("alice", 3000);
+        ck_assert_uint_eq(lock_table_longest_ttl_ms(table), 7000);
+        lock_table_be_quiet(table, 500);
+        load_all(table, copy);
+        lock_table_free(table);
+        table = copy;
+        ck_assert_uint_eq(lock_table_longest_ttl_ms(table), 7000);
+        ck_assert_uint_eq(lock_table_quiet_until(table), 500);
+        other.cluster_ms = 499;
+        ck_assert_int_eq(decide(&other).verdict, LOCK_QUIET);
+        ck_assert_int_eq(decide(&lease).verdict, LOCK_REPEATED);
+        release = request_of(LOCK_CHANGE_RELEASE, "alice", "a");
+        release.token = token;
+        ck_assert_int_eq(decide(&release).verdict, LOCK_ACCEPTED);
+        other.cluster_ms = 500;
+        ck_assert_int_eq(decide(&other).verdict, LOCK_ACCEPTED);
+}
+END_TEST
+
 START_TEST(grant_is_remembered_for_its_period_and_no_longer)
 {
         struct lock_request request = once("alice", "a", 1000, 0), other;
@@ -558,6 +584,7 @@ static Suite *suite(void)
         tcase_add_test(c, image_of_a_session_that_was_tampered_with_is_refused);
         tcase_add_loop_test(c, changes_read_back_whole_and_not_in_part, 0, 4);
         tcase_add_test(c, lock_that_is_wanted_once_in_a_period_is_granted_once);
+        tcase_add_test(c, table_that_is_to_be_quiet_grants_nothing_and_frees_all);
         tcase_add_test(c, grant_is_remembered_for_its_period_and_no_longer);
         tcase_add_test(c, lease_in_a_session_and_times_beyond_the_limits_are_not_well_formed);
         suite_add_tcase(s, c);

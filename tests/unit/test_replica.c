@@ -891,7 +891,7 @@ START_TEST(whole_log_becomes_the_state_when_a_cluster_begins_anew)
         for (uint64_t index = nodes[1].base.index + 1; index <= last_index; index++)
                 ck_assert(replica_load_entry(again, raft_entry_at(raft, index)));
         ck_assert(replica_load_finish(again));
-        replica_apply_log(again);
+        ck_assert_uint_eq(replica_apply_log(again, -1), 0);
         effects = replica_effects(again);
         ck_assert_uint_eq(effects->base->index, last_index);
         ck_assert_uint_eq(effects->base->term, raft_term(raft));
