@@ -136,7 +136,7 @@ struct replica {
 #if RAFT_FEATURE_LEVEL > 1
         uint64_t next_term;                  /* the last term in which this leader made use of the next level */
 #endif
-        bool leaving, returns, address_announced;
+        bool leaving, returns;
         uint64_t announce_next, leave_next, leaderless_since;
 
         uint64_t byes[LIMIT_MEMBERS];        /* who stopped cleanly while this process runs, and has not come back */

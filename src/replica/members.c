@@ -67,6 +67,12 @@ bool replica_is_away(const struct replica *replica, uint64_t node)
         return known && known->away;
 }
 
+/* Where this node is, which leads: nobody else tells the others. */
+static void propose_own_address(struct replica *replica)
+{
+        propose_address(replica, raft_id(replica->raft), replica->settings.address, false);
+}
+
 static void wait_for_join(struct replica *replica, const struct replica_origin *origin, uint64_t id, uint64_t index)
 {
         struct waiting_join *join = alloc_zeroed(1, sizeof(*join));
@@ -122,6 +128,7 @@ void replica_join(struct replica *replica, const struct replica_origin *origin, 
                 answer_join(replica, origin, &reply);
                 return;
         }
+        propose_own_address(replica);        /* members look for this node there if it is lost, with its database or without */
         index = raft_add_learner(replica->raft, &newcomer, holder ? holder->id : 0);
         if (index == 0) {
                 answer_join(replica, origin, &reply);
@@ -242,6 +249,7 @@ void replica_members_tick(struct replica *replica)
 {
         const struct directory_change *known = directory_find(&replica->directory, raft_id(replica->raft));
         struct node_message message = { .kind = NODE_ANNOUNCE };
+        bool leads = replica->leader == raft_id(replica->raft);
 
         if (replica->leader != 0)
                 replica->leaderless_since = replica->now;
@@ -252,10 +260,12 @@ void replica_members_tick(struct replica *replica)
         if (replica->leaving || replica->settings.address[0] == 0 || replica->now < replica->announce_next ||
             (known && !known->away && strcmp(known->address, replica->settings.address) == 0))
                 return;
+        if (leads && !replica_may_decide(replica))
+                return;
         replica->announce_next = replica->now + REPEAT_MS;
         memcpy(message.address, replica->settings.address, sizeof(message.address));
-        if (replica->leader != raft_id(replica->raft))
+        if (leads)
+                propose_own_address(replica);
+        else
                 replica_send(replica, replica->leader, &message);
-        else if (replica_may_decide(replica))
-                propose_address(replica, replica->leader, replica->settings.address, false);
 }

@@ -144,7 +144,6 @@ static void notice_leadership(struct replica *replica)
                 lock_overlay_clear(replica->overlay);
         replica->term = term;
         replica->leader = leader;
-        replica->address_announced = false;
         replica_leader_changed(replica, was_leader);
 }
 

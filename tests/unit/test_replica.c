@@ -644,6 +644,48 @@ START_TEST(follower_sends_a_joiner_to_the_leader)
 }
 END_TEST
 
+START_TEST(leader_says_where_it_is_before_it_lets_anybody_in)
+{
+        struct directory_change change;
+        const struct raft_entry *entry;
+        uint64_t id;
+
+        replica_set_address(nodes[1].replica, "127.0.0.1:8001");
+        id = join(40, 9, "new")->node;
+        entry = raft_entry_at(replica_raft(nodes[1].replica), id - 1);
+        ck_assert_int_eq(entry->kind, RAFT_ENTRY_ADDRESS);
+        ck_assert(directory_change_get(entry->body, entry->size, &change));
+        ck_assert_uint_eq(change.node, 1);
+        ck_assert_str_eq(change.address, "127.0.0.1:8001");
+}
+END_TEST
+
+START_TEST(leader_says_where_it_is_as_soon_as_it_may)
+{
+        struct replica *next = nodes[2].replica;
+
+        ck_assert(raft_transfer(replica_raft(nodes[1].replica), 2, true));
+        for (int i = 0; i < 100 && raft_role(replica_raft(next)) != RAFT_LEADER; i++) {
+                now += 10;
+                for (uint64_t id = 1; id <= NODES; id++) {
+                        replica_tick(nodes[id].replica, now, now);
+                        turn(id);
+                }
+                while (first && raft_role(replica_raft(next)) != RAFT_LEADER)
+                        deliver();
+        }
+        ck_assert_int_eq(raft_role(replica_raft(next)), RAFT_LEADER);
+        hold_disks(1, 3, true);
+        replica_set_address(next, "127.0.0.1:8002");
+        run(200);
+        ck_assert(!raft_may_propose(replica_raft(next)));
+        ck_assert_str_eq(replica_address(next, 2), "127.0.0.1:7002");
+        hold_disks(1, 3, false);
+        run(100);
+        ck_assert_str_eq(replica_address(nodes[3].replica, 2), "127.0.0.1:8002");
+}
+END_TEST
+
 /* --- what an operator wants --- */
 
 static void want(uint64_t id, uint64_t tag, enum admin_kind kind, const char *name, uint64_t patience)
@@ -1070,6 +1112,8 @@ static Suite *suite(void)
         tcase_add_test(c, joiner_gets_an_id_and_gets_it_again);
         tcase_add_test(c, name_of_a_connected_member_is_taken_and_of_a_lost_one_is_not);
         tcase_add_test(c, follower_sends_a_joiner_to_the_leader);
+        tcase_add_test(c, leader_says_where_it_is_before_it_lets_anybody_in);
+        tcase_add_test(c, leader_says_where_it_is_as_soon_as_it_may);
         tcase_add_test(c, consistent_read_needs_a_leader_that_proves_itself);
         tcase_add_test(c, forward_to_an_earlier_leadership_is_not_taken);
         tcase_add_test(c, request_from_before_what_is_remembered_is_not_decided);
