@@ -22,12 +22,14 @@ ROOMS_hold := libdlock config wire base
 ROOMS_peer := peer raft base
 ROOMS_tree := base
 OBJECTS_tree := dlockctl/tree
+ROOMS_hub := peer net raft base
 LIBS_store := $(SQLITE_LIBS) -lpthread
 KIT_raft := raft_kit
 KIT_store := store_kit
 STORE_TESTS := store store_refused store_crash store_snapshot store_backup
 $(foreach test,$(filter-out store,$(STORE_TESTS)),$(eval ROOMS_$(test) := $(ROOMS_store))$(eval LIBS_$(test) := $(LIBS_store))$(eval KIT_$(test) := $(KIT_store)))
 LIBS_config := $(INIH_LIBS)
+LIBS_hub := $(SYSTEMD_LIBS) -Wl,--wrap=stream_connect
 LIBS_client := $(SYSTEMD_LIBS) $(INIH_LIBS)
 LIBS_failover := $(SYSTEMD_LIBS) $(INIH_LIBS)
 LIBS_cancel := $(SYSTEMD_LIBS) $(INIH_LIBS)

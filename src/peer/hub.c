@@ -17,9 +17,8 @@
 
 /* A connection that has not answered the hello within this time is closed. */
 #define HANDSHAKE_MS 2000
-/* Between two attempts to dial a member: from the first to the longest, doubling, with jitter. */
+/* The pause before the second attempt to dial a member; it doubles up to PEER_REDIAL_MS_MAX, and a random part of up to its half is left out. */
 #define REDIAL_FIRST_MS 50
-#define REDIAL_LONGEST_MS 1000
 /* Connections that have not said hello, and guests: strangers must not use up the descriptors. */
 #define STRANGERS_MAX 64
 /* The links of a node that is no member any more: what it asked for, its own removal perhaps, is answered by then. */
@@ -131,8 +130,8 @@ static bool is_stranger(const struct peer_link *link)
 
 static void schedule_redial(struct peer_hub *hub, struct member *member)
 {
-        member->backoff_ms = member->backoff_ms ? MIN(member->backoff_ms * 2, (uint64_t)REDIAL_LONGEST_MS) : REDIAL_FIRST_MS;
-        member->redial_ms = hub->now + member->backoff_ms / 2 + random_u64() % member->backoff_ms;
+        member->backoff_ms = member->backoff_ms ? MIN(member->backoff_ms * 2, (uint64_t)PEER_REDIAL_MS_MAX) : REDIAL_FIRST_MS;
+        member->redial_ms = hub->now + member->backoff_ms - random_u64() % (member->backoff_ms / 2);
 }
 
 /* Tells who must know, then frees. reason: for people, or NULL when it was expected. */

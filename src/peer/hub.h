@@ -14,6 +14,9 @@
 #define PEER_REASON_OLD "the refused node's program is older than what the cluster uses by now: upgrade dlock-server on its host"
 #define PEER_REASON_GONE "not a member any more: empty its state directory to let it join as a new one"
 
+/* The longest pause between two attempts to dial a member. */
+#define PEER_REDIAL_MS_MAX 1000
+
 struct peer_hub;
 struct peer_link;
 
