@@ -117,6 +117,7 @@ static void on_turn(void *context, uint32_t events)
         if (daemon->failed)
                 return;
         look_at_clock(daemon);
+        daemon_members_turn(daemon);
         replica_tick(daemon->replica, daemon->now, clock_wall_ms());
         replica_turn(daemon->replica);
         carry_out(daemon);
@@ -254,6 +255,7 @@ static int start(struct daemon *daemon, struct listen_sockets *clients, struct l
         int r;
 
         with_context.context = daemon;
+        daemon->now = clock_monotonic_ms();  /* the database may have taken its time: nobody was waited for meanwhile */
         daemon_members_start(daemon);
         daemon_self(daemon, &self);
         r = peer_hub_new(daemon->loop, &with_context, &self, peers, &daemon->hub);

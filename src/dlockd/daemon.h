@@ -15,7 +15,7 @@ struct session_table;
 /* Where a node stands on its way into a cluster. */
 enum join_state {
         JOIN_DONE,                           /* a member */
-        JOIN_LISTENING,                      /* a first leader: is there a cluster already? until bootstrap_at */
+        JOIN_LISTENING,                      /* a first leader: is there a cluster already? */
         JOIN_SEEKING,                        /* asks the join addresses in turn */
 };
 
@@ -49,7 +49,8 @@ struct daemon {
         uint64_t snapshot_again;             /* 0: none failed */
 
         enum join_state join;
-        uint64_t bootstrap_at, join_next;
+        uint64_t listened_ms, listened_at;           /* LISTENING: for so long, up to then */
+        uint64_t join_next;
         size_t join_at;
         char join_elsewhere[LIMIT_ADDRESS_BYTES + 1];
         struct id128 join_met_cluster;               /* an empty leader heard of it while it listened, */
@@ -119,5 +120,7 @@ bool daemon_describe(const struct raft_entry *entry, struct store_columns *ret_c
 extern const struct peer_handler daemon_peer_handler;
 void daemon_members_start(struct daemon *daemon);
 void daemon_members_tick(struct daemon *daemon);
+/* After every socket that was ready: whoever has said hello was heard. */
+void daemon_members_turn(struct daemon *daemon);
 void daemon_answer_join(struct daemon *daemon, const struct replica_answer *answer);
 void daemon_self(const struct daemon *daemon, struct peer_hello *ret_self);

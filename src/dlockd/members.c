@@ -1,4 +1,5 @@
 /* members.c - the other nodes: finding them, being let in, who is reached where. */
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,8 +10,11 @@
 #include "dlockd/failure.h"
 #include "dlockd/session.h"
 
-/* How long an empty leader listens for a cluster that is there already (DESIGN section 6). */
+/* How long an empty leader listens for a cluster that is there already (DESIGN section 6): who misses it dials it twice in that time. */
 #define LISTEN_MS 3000
+static_assert(LISTEN_MS > 2 * PEER_REDIAL_MS_MAX, "a cluster that is alive must be heard");
+/* Of the time between two looks at the clock no more than this was listened: two ticks. */
+#define LISTEN_STEP_MS 100
 /* Between two attempts to join, and after a refusal that only a person can mend. */
 #define JOIN_MS 300
 #define JOIN_REFUSED_MS 5000
@@ -232,12 +236,19 @@ static void dial_join(struct daemon *daemon)
 
 /* --- making a cluster --- */
 
+/* A node that does not run hears nobody. */
+static void listen_on(struct daemon *daemon)
+{
+        daemon->listened_ms += MIN(daemon->now - daemon->listened_at, (uint64_t)LISTEN_STEP_MS);
+        daemon->listened_at = daemon->now;
+}
+
 /* Has each join address had its time: a host that is down says nothing, and another may be in a cluster. */
 static bool has_asked_all(const struct daemon *daemon)
 {
         size_t count = daemon->config.join.count;
 
-        return count == 0 || daemon->config.bootstrap_now || daemon->join_at > count || (daemon->join_at == count && !daemon->join_dialled[0]);
+        return count == 0 || daemon->join_at > count || (daemon->join_at == count && !daemon->join_dialled[0]);
 }
 
 static void bootstrap(struct daemon *daemon)
@@ -460,10 +471,11 @@ void daemon_members_tick(struct daemon *daemon)
 {
         switch (daemon->join) {
         case JOIN_LISTENING:
-                if (daemon->now >= daemon->bootstrap_at && has_asked_all(daemon)) {
+                if (daemon->config.bootstrap_now) {
                         bootstrap(daemon);
                         return;
                 }
+                listen_on(daemon);
                 dial_join(daemon);
                 return;
         case JOIN_SEEKING:
@@ -480,6 +492,12 @@ void daemon_members_tick(struct daemon *daemon)
                 dial_join(daemon);
 }
 
+void daemon_members_turn(struct daemon *daemon)
+{
+        if (daemon->join == JOIN_LISTENING && daemon->listened_ms >= LISTEN_MS && has_asked_all(daemon))
+                bootstrap(daemon);
+}
+
 void daemon_members_start(struct daemon *daemon)
 {
         if (daemon->config.has_advertise)
@@ -491,7 +509,7 @@ void daemon_members_start(struct daemon *daemon)
                 daemon->join = JOIN_DONE;
         } else if (daemon->config.role == CONFIG_LEADER) {
                 daemon->join = JOIN_LISTENING;
-                daemon->bootstrap_at = daemon->now + (daemon->config.bootstrap_now ? 0 : LISTEN_MS);
+                daemon->listened_at = daemon->now;
         } else {
                 daemon->join = JOIN_SEEKING;
         }

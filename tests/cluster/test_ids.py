@@ -1,6 +1,13 @@
 """Who is who: ids that are given once, kept, and known again."""
+import pathlib
+import signal
+import time
+
 import wire
 from nodes import Cluster, wait_until
+
+# An empty leader listens for so long for a cluster that is there already.
+LISTEN_S = 3
 
 
 def node_ids(cluster):
@@ -76,7 +83,7 @@ def test_a_leader_with_an_emptied_disk_joins_what_it_hears_of():
         leader.configure([cluster.followers[0].peer])
         leader.launch()
         # It makes no second cluster: it is let in as a new node, in the place of the one whose name it has, and leads again.
-        wait_until(lambda: "found a cluster that is there already" in leader.log(), "it hears of the cluster\n" + leader.log())
+        wait_until(lambda: "found a cluster that is there already" in leader.log(), lambda: "it hears of the cluster\n" + "\n".join(node.log()[-3000:] for node in cluster.nodes))
         wait_until(lambda: (leader.status() or {}).get("role") == "leader", "it leads again\n" + leader.log())
         assert node_ids(cluster)[0][0] == cluster_id
         assert leader.status()["members"] == 3 and leader.status()["voters"] == 3, leader.status()
@@ -93,10 +100,48 @@ def test_an_emptied_leader_that_has_no_address_to_join_at_asks_whom_it_has_met_u
         (leader.config / "leader.ini").write_text(text.replace("bootstrap = now\n", ""))
         leader.launch()
         # The others keep its name for it for a while, so that the first answer may be "not now".
-        wait_until(lambda: "found a cluster that is there already" in leader.log(), "it hears of the cluster\n" + leader.log())
+        wait_until(lambda: "found a cluster that is there already" in leader.log(), lambda: "it hears of the cluster\n" + "\n".join(node.log()[-3000:] for node in cluster.nodes))
         wait_until(lambda: (leader.status() or {}).get("role") == "leader", lambda: "it leads again\n" + leader.log())
         assert node_ids(cluster)[0][0] == cluster_id
         assert leader.status()["members"] == 3 and leader.status()["voters"] == 3, leader.status()
+
+
+def states_at(port):
+    """Of the sockets at a port of this host, as the kernel has them: connections that nobody has accepted yet, too."""
+    rows = [line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [row[3] for row in rows if int(row[1].split(":")[1], 16) == port]
+
+
+def is_listening(port):
+    return "0A" in states_at(port)
+
+
+def is_called(port):
+    return "01" in states_at(port)
+
+
+def test_an_emptied_leader_that_did_not_run_while_it_listened_hears_who_called_meanwhile():
+    with Cluster() as cluster:
+        cluster_id = node_ids(cluster)[0][0]
+        leader = cluster.leader
+        leader.kill()
+        for file in leader.data.iterdir():
+            file.unlink()
+        text = (leader.config / "leader.ini").read_text()
+        (leader.config / "leader.ini").write_text(text.replace("bootstrap = now\n", ""))
+        for node in cluster.followers:
+            node.process.send_signal(signal.SIGSTOP)
+        leader.launch()
+        wait_until(lambda: is_listening(leader.peer_port), lambda: f"it listens\n{leader.log()}")
+        leader.process.send_signal(signal.SIGSTOP)
+        time.sleep(LISTEN_S + 0.5)           # the time in which it hears nobody
+        for node in cluster.followers:
+            node.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: is_called(leader.peer_port), "somebody calls")
+        leader.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: "found a cluster that is there already" in leader.log(), lambda: f"it hears of the cluster\n{leader.log()}")
+        wait_until(leader.is_ready, lambda: f"it is let in\n{leader.log()}")
+        assert node_ids(cluster)[0][0] == cluster_id, leader.log()
 
 
 def test_an_emptied_leader_asks_at_every_address_to_join_at_before_it_makes_a_cluster():
