@@ -71,22 +71,28 @@ def test_a_node_that_moved_is_found_at_its_new_address_and_no_vote_changes():
         def told():
             """The addresses of all time; that a node is away, or back, says another byte."""
             return {body[1:9] + body[10:] for _, body in rows("address")}
+
+        def as_before():
+            """No new address, and who votes is what it was."""
+            assert len(told()) == addresses and rows("configuration") == configurations, (addresses, told(), configurations, rows("configuration"))
+        wait_until(lambda: len(told()) == len(cluster.nodes), lambda: f"all addresses are in the log: {told()}\n{leader.log()}")
         wait_until(lambda: leader.sql("SELECT max(idx) FROM log")[0][0] == leader.status()["log_last"], "the log is on the leader's disk")
         addresses, configurations = len(told()), rows("configuration")
         follower.stop()
         follower.start()
         cluster.wait_until_equal()
-        assert len(told()) == addresses and rows("configuration") == configurations
-        for number, (peer, settings) in enumerate((("127.77.9.1", ""), ("127.77.9.1", "[peer]\nadvertise = localhost:{port}\n")), 1):
+        as_before()
+        for peer, settings in (("127.77.9.1", ""), ("127.77.9.1", "[peer]\nadvertise = localhost:{port}\n")):
             follower.stop()
             follower.peer = f"{peer}:{follower.peer_port}"
             follower.configure([leader.peer], settings.format(port=follower.peer_port))
             follower.start()
-            wait_until(lambda: len(told()) == addresses + number, "the new address is in the log\n" + leader.log()[-2000:])
+            addresses += 1
+            wait_until(lambda: len(told()) == addresses, lambda: f"the new address is in the log: {told()}\n{leader.log()[-2000:]}")
             new = f"localhost:{follower.peer_port}" if settings else follower.peer
-            assert new.encode() in rows("address")[-1][1], rows("address")[-1]
-        assert rows("configuration") == configurations
-        assert leader.status()["voters"] == 3
+            assert new.encode() in rows("address")[-1][1], (new, rows("address"))
+        as_before()
+        assert leader.status()["voters"] == 3, leader.status()
 
 
 def test_a_leader_that_moved_while_a_follower_was_stopped_is_found_by_its_join_address():
