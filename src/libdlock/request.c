@@ -430,23 +430,45 @@ void request_not_cancelled(struct dlock *dlock, struct request *request, const c
         request_finish(dlock, request, DLOCK_UNKNOWN, "it was refused, but had been sent more than once, and a copy of it may happen still: %s", why);
 }
 
+/* This server could not tell, and why, before it was asked again. */
+static bool was_told_by(const struct request *request, const char *server)
+{
+        size_t size = strlen(server);
+
+        return *request->told && strncmp(request->told + 2, server, size) == 0 && request->told[2 + size] == ':';
+}
+
+static void explain_silence(const struct dlock *dlock, const struct request *request, char why[2 * ERROR_BYTES])
+{
+        bool trying = dlock->link.state == LINK_CONNECTING || dlock->link.state == LINK_GREETING;
+        const char *server = dlock->link.server;
+
+        if (request->on_wire && was_told_by(request, server))
+                (void)snprintf(why, 2 * ERROR_BYTES, "%s", request->told + 2);
+        else if (request->on_wire)
+                (void)snprintf(why, 2 * ERROR_BYTES, "no answer from %s in time", server);
+        else if (trying)
+                (void)snprintf(why, 2 * ERROR_BYTES, "%s%s%s: no answer in time", dlock->why, *dlock->why ? "; " : "", server);
+        else if (*dlock->why)
+                (void)snprintf(why, 2 * ERROR_BYTES, "%s", dlock->why);
+        else
+                (void)snprintf(why, 2 * ERROR_BYTES, "%s%sthere was no time to ask", server, *server ? ": " : "");
+}
+
 static void finish_without_answer(struct dlock *dlock, struct request *request)
 {
-        bool trying = dlock->link.state == LINK_CONNECTING || dlock->link.state == LINK_GREETING, acts = request_acts(request);
-        const char *separator = trying && *dlock->why ? "; " : "", *server = dlock->link.server;
-        const char *problem = trying ? ": no answer in time" : *dlock->why ? "" : *server ? ": there was no time to ask" : "there was no time to ask";
+        static const char perhaps[] = ": it may have happened or not";
+        bool acts = request_acts(request);
         char why[2 * ERROR_BYTES];
 
-        if (request->on_wire)
-                (void)snprintf(why, sizeof(why), "no answer from %s in time", server);
-        else
-                (void)snprintf(why, sizeof(why), "%s%s%s%s", dlock->why, separator, server, problem);
+        explain_silence(dlock, request, why);
         request->answer.leader_age_ms = -1;
         if (request->cancelling)
                 request_not_cancelled(dlock, request, why);
         else if (request->on_wire)
                 request_finish(dlock, request, DLOCK_UNKNOWN, "%s%s%s", why,
-                               acts ? ": it may have happened or not" : request->finding ? ", and nothing was released" : "", request->told);
+                               !acts ? (request->finding ? ", and nothing was released" : "") : strstr(why, perhaps) ? "" : perhaps,
+                               was_told_by(request, dlock->link.server) ? "" : request->told);
         else if (!acts && *request->told)
                 request_finish(dlock, request, DLOCK_UNKNOWN, "nobody could tell: %s%s", why, strstr(why, request->told + 2) ? "" : request->told);
         else if (request->first_sent == 0 || !acts)

@@ -136,6 +136,28 @@ START_TEST(reason_of_the_node_that_could_not_tell_outlives_the_silence_of_the_ne
 }
 END_TEST
 
+START_TEST(node_that_could_not_tell_and_is_silent_later_is_named_once)
+{
+        struct wire_request request;
+        struct dlock_answer answer;
+
+        node_start(0);
+        make_handle(2);                      /* the other one is not there */
+        (void)ask(_i == 0 ? DLOCK_OP_PREEMPT : DLOCK_OP_CHECK, "x");
+        node_greet(0);
+        request = node_wait_request(0);
+        node_answer(0, &request, WIRE_UNKNOWN, 0);
+        node_hang_up(0);
+        node_greet(0);
+        (void)node_wait_request(0);
+        pass_s(11);
+        answer = wait_answer();
+        ck_assert_int_eq(answer.outcome, DLOCK_UNKNOWN);
+        ck_assert_ptr_nonnull(strstr(answer.reason, _i == 0 ? "0.sock: because: it may have happened or not" : "0.sock: because"));
+        ck_assert_ptr_null(strstr(strstr(answer.reason, "0.sock") + 1, "0.sock"));
+}
+END_TEST
+
 START_TEST(silent_node_is_asked_how_it_is_and_then_left)
 {
         struct wire_request first, ping, again;
@@ -422,6 +444,7 @@ static Suite *suite(void)
         tcase_add_test(c, node_that_stops_hands_its_requests_to_the_next);
         tcase_add_test(c, node_that_cannot_tell_is_left_for_the_next);
         tcase_add_test(c, reason_of_the_node_that_could_not_tell_outlives_the_silence_of_the_next);
+        tcase_add_loop_test(c, node_that_could_not_tell_and_is_silent_later_is_named_once, 0, 2);
         tcase_add_test(c, silent_node_is_asked_how_it_is_and_then_left);
         tcase_add_test(c, slow_node_that_says_how_it_is_is_kept);
         tcase_add_test(c, node_that_takes_connections_only_is_left_for_the_next);
