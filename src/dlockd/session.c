@@ -681,7 +681,8 @@ static void answer_change(struct session *session, const struct waiting *waiting
                 break;
         case REPLICA_UNKNOWN:
                 result.outcome = WIRE_UNKNOWN;
-                reason = "no answer in time: it may have happened or not";
+                reason = raft_has_quorum(replica_raft(session->table->daemon->replica)) ? "no answer in time: it may have happened or not"
+                                : "there was no leader with a majority any more: it may have happened or not";
                 break;
         case REPLICA_NO_LEADER:
         case REPLICA_NOT_LEADER:
