@@ -258,7 +258,7 @@ class Nemesis:
         def end():
             # Somebody may have killed it and started it again: then its own writes are not this fault's any more.
             if node.process is process and node.disk_ended_it():
-                wait_until(lambda: process.poll() is not None, f"{node.name} ends because its disk fails\n{node.log()[-1000:]}", PATIENCE)
+                wait_until(lambda: process.poll() is not None, lambda: f"{node.name} ends because its disk fails\n{node.log()[-1000:]}", PATIENCE)
             node.disk.heal()
             if node.is_running():
                 node.down = False

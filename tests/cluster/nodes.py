@@ -83,7 +83,7 @@ class Node:
 
     def start(self):
         self.launch()
-        wait_until(self.answers, f"{self.name} answers\n{self.log()[-2000:]}")
+        wait_until(self.answers, lambda: f"{self.name} answers\n{self.log()[-2000:]}")
         return self
 
     def answers(self):
@@ -182,7 +182,7 @@ class Cluster:
 
     def wait_for_voters(self, count):
         for node in self.nodes:
-            wait_until(lambda: (node.status() or {}).get("voters") == count, f"{node.name} sees {count} voters\n{node.log()[-2000:]}")
+            wait_until(lambda: (node.status() or {}).get("voters") == count, lambda: f"{node.name} sees {count} voters\n{node.log()[-2000:]}")
         self.wait_until_equal()
 
     def wait_until_equal(self):
@@ -190,4 +190,4 @@ class Cluster:
         def equal():
             states = [node.status() for node in self.nodes if node.process and node.process.poll() is None]
             return all(states) and all(state["leader"] for state in states) and len({(s["applied"], s["log_last"]) for s in states}) == 1
-        wait_until(equal, "all nodes are at the same index\n" + "\n".join(node.log()[-600:] for node in self.nodes))
+        wait_until(equal, lambda: "all nodes are at the same index\n" + "\n".join(node.log()[-600:] for node in self.nodes))

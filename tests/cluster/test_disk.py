@@ -172,7 +172,7 @@ def catches_up(settings, expect_snapshot):
         if expect_snapshot:
             wait_until(lambda: cluster.leader.sql("SELECT min(idx) FROM log")[0][0] > 50000, "the log is trimmed", 60)
         follower.launch()
-        wait_until(lambda: (follower.status() or {}).get("applied", 0) >= applied, "it has caught up\n" + follower.log()[-2000:], 60)
+        wait_until(lambda: (follower.status() or {}).get("applied", 0) >= applied, lambda: "it has caught up\n" + follower.log()[-2000:], 60)
         first = follower.sql("SELECT min(idx) FROM log")[0][0]
         assert (first is None or first > 50000) == expect_snapshot, first
         cluster.wait_until_equal()
@@ -214,7 +214,7 @@ def full_disk(cluster, node, make_room):
     assert "dlock.db" in last and ("room" in last or "space" in last or "limit" in last), last
     make_room()
     node.launch()
-    wait_until(node.is_ready, "it comes back\n" + node.log()[-2000:])
+    wait_until(node.is_ready, lambda: "it comes back\n" + node.log()[-2000:])
     cluster.wait_until_equal()
     with node.client("filler") as connection:
         held = {lock: token for lock, _, token in connection.list()}

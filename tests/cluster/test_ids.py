@@ -46,7 +46,7 @@ def test_an_emptied_disk_is_a_new_node():
         for file in follower.data.iterdir():
             file.unlink()
         follower.start()
-        wait_until(lambda: (follower.status() or {}).get("voters") == 3, "the new node is a voter\n" + follower.log()[-2000:])
+        wait_until(lambda: (follower.status() or {}).get("voters") == 3, lambda: "the new node is a voter\n" + follower.log()[-2000:])
         after = node_ids(cluster)[1]
         assert after[0] == before[0] and after[1] != before[1] and after[2] != before[2]
         assert cluster.leader.status()["members"] == 3
@@ -84,7 +84,7 @@ def test_a_leader_with_an_emptied_disk_joins_what_it_hears_of():
         leader.launch()
         # It makes no second cluster: it is let in as a new node, in the place of the one whose name it has, and leads again.
         wait_until(lambda: "found a cluster that is there already" in leader.log(), lambda: "it hears of the cluster\n" + "\n".join(node.log()[-3000:] for node in cluster.nodes))
-        wait_until(lambda: (leader.status() or {}).get("role") == "leader", "it leads again\n" + leader.log())
+        wait_until(lambda: (leader.status() or {}).get("role") == "leader", lambda: "it leads again\n" + leader.log())
         assert node_ids(cluster)[0][0] == cluster_id
         assert leader.status()["members"] == 3 and leader.status()["voters"] == 3, leader.status()
 
@@ -172,7 +172,7 @@ def test_a_node_that_was_stopped_finds_the_others_which_do_not_dial_it():
             for node in (cluster.leader, cluster.followers[0]):
                 node.stop()
                 node.start()
-                wait_until(node.is_ready, f"{node.name} is back\n" + "\n".join(each.log()[-800:] for each in cluster.nodes))
+                wait_until(node.is_ready, lambda: f"{node.name} is back\n" + "\n".join(each.log()[-800:] for each in cluster.nodes))
 
 
 def test_two_nodes_that_each_know_the_other_to_have_stopped_meet_again():
@@ -180,9 +180,9 @@ def test_two_nodes_that_each_know_the_other_to_have_stopped_meet_again():
         leader, first, second = cluster.nodes
         leader.stop()
         for node in (first, second):
-            wait_until(node.is_ready, f"{node.name} has another leader\n{node.log()}")
+            wait_until(node.is_ready, lambda: f"{node.name} has another leader\n{node.log()}")
         second.stop()
         leader.start()
-        wait_until(lambda: (leader.status() or {}).get("role") == "leader", "it leads again\n" + leader.log())
+        wait_until(lambda: (leader.status() or {}).get("role") == "leader", lambda: "it leads again\n" + leader.log())
         second.start()
-        wait_until(second.is_ready, "it finds the leader\n" + "\n".join(node.log()[-800:] for node in cluster.nodes))
+        wait_until(second.is_ready, lambda: "it finds the leader\n" + "\n".join(node.log()[-800:] for node in cluster.nodes))

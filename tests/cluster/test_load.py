@@ -173,7 +173,7 @@ def kill_loop(victims, kills, number=signal.SIGKILL, workers=24):
                 time.sleep(dice.uniform(0, 0.15))
                 node.kill(number)
                 node.launch()
-                wait_until(node.is_ready, f"{node.name} is back\n" + node.log()[-2000:])
+                wait_until(node.is_ready, lambda: f"{node.name} is back\n" + node.log()[-2000:])
                 wait_until(lambda: recorder.counts["yes"] > before or any(thread.error for thread in threads), "the cluster goes on")
                 for thread in threads:
                     if thread.error:

@@ -290,7 +290,7 @@ def test_a_follower_goes_on_alone_when_the_other_two_are_gone_and_the_cluster_gr
         assert len(kept) == 1 and sql(kept[0], "SELECT max(idx) FROM log") == [(last,)] and str(kept[0]) in out
 
         survivor.start()
-        wait_until(survivor.is_ready, "the survivor leads\n" + survivor.log()[-2000:])
+        wait_until(survivor.is_ready, lambda: "the survivor leads\n" + survivor.log()[-2000:])
         state = survivor.status()
         assert state["cluster"] != old_id and state["role"] == "leader" and state["members"] == 1
         assert held_by(survivor) == held and set(held) == set(tokens)
@@ -300,7 +300,7 @@ def test_a_follower_goes_on_alone_when_the_other_two_are_gone_and_the_cluster_gr
         # An old member is a stranger, on both sides; emptied it is a new node.
         other.configure([survivor.peer])
         other.launch()
-        wait_until(lambda: "foreign cluster" in survivor.log() or "foreign cluster" in other.log(), "the old member is refused\n" + survivor.log()[-2000:] + other.log()[-2000:])
+        wait_until(lambda: "foreign cluster" in survivor.log() or "foreign cluster" in other.log(), lambda: "the old member is refused\n" + survivor.log()[-2000:] + other.log()[-2000:])
         other.kill()
         for node in (other, leader):
             empty(node)
@@ -379,7 +379,7 @@ def test_a_kill_at_any_moment_of_a_recover_leaves_the_old_state_or_the_new():
         calls = ends_at_every_call(attempt, check)
         assert calls > 40 and seen[True] > 2 and seen[False] > 1, (calls, seen)
         follower.start()
-        wait_until(follower.is_ready, "it leads\n" + follower.log()[-2000:])
+        wait_until(follower.is_ready, lambda: "it leads\n" + follower.log()[-2000:])
         assert set(held_by(follower)) == {"a", "b"}
 
 
@@ -408,7 +408,7 @@ def test_a_kill_at_any_moment_of_a_restore_leaves_no_database_or_the_whole():
         calls = ends_at_every_call(attempt, check)
         assert calls > 40 and seen[False] > 2 and seen[True] > 0, (calls, seen)
         leader.start()
-        wait_until(leader.is_ready, "it leads\n" + leader.log()[-2000:])
+        wait_until(leader.is_ready, lambda: "it leads\n" + leader.log()[-2000:])
         assert set(held_by(leader)) == {"a", "b"}
 
 

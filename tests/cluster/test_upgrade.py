@@ -25,7 +25,7 @@ def upgrade(node):
     node.stop()
     node.program = NEXT
     node.start()
-    wait_until(node.is_ready, f"{node.name} is back\n{node.log()[-2000:]}")
+    wait_until(node.is_ready, lambda: f"{node.name} is back\n{node.log()[-2000:]}")
 
 
 def check_the_step(cluster):
@@ -49,7 +49,7 @@ def rolling_upgrade(order):
                 upgrade(node)
                 wait_until(lambda: recorder.counts["yes"] > before + 50 or any(thread.error for thread in threads), f"the cluster goes on with {node.name} upgraded")
             for node in cluster.nodes:
-                wait_until(lambda: node.configuration()[0] == 2 and next_rows(node), f"{node.name} has what is new\n{node.log()[-2000:]}")
+                wait_until(lambda: node.configuration()[0] == 2 and next_rows(node), lambda: f"{node.name} has what is new\n{node.log()[-2000:]}")
             # Another leader makes use of it too.
             terms = {term for _, term in next_rows(cluster.leader)}
             with cluster.leader.client("operator") as operator:
