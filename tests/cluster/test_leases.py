@@ -174,7 +174,8 @@ def test_pain_15_fifty_thousand_sessions_that_are_renewed_leave_no_trace_in_the_
     with Cluster() as cluster:
         follower = cluster.followers[0]
         with follower.client("many", timeout=60) as client, cluster.leader.client("other") as other:
-            opened = pipelined(client, [(wire.OPEN, wire.request_body(wire.OPEN, 30000, "", os.urandom(16), 1, ttl_ms=30000)) for _ in range(MANY)])
+            # They live for long, since a busy machine may need half a minute to open them all.
+            opened = pipelined(client, [(wire.OPEN, wire.request_body(wire.OPEN, 30000, "", os.urandom(16), 1, ttl_ms=300000)) for _ in range(MANY)])
             assert all(each.outcome == wire.YES for each in opened), collections.Counter(each.outcome for each in opened)
             begin, last = time.monotonic(), cluster.leader.status()["log_last"]
             waits, stop = [], threading.Event()
@@ -196,7 +197,7 @@ def test_pain_15_fifty_thousand_sessions_that_are_renewed_leave_no_trace_in_the_
             waits.sort()
             print(f"      {MANY} sessions renewed one by one through a follower in {took:.1f} s; meanwhile {len(waits)} consistent checks, "
                   f"median {waits[len(waits) // 2] * 1000:.1f} ms, the longest {waits[-1] * 1000:.0f} ms")
-            assert took < 10, "a third of their time"
+            assert took < 10, f"a third of what sessions live by default: {took:.1f} s"
             assert waits[-1] < 1, waits[-5:]
 
 
