@@ -28,6 +28,7 @@ struct history {
         struct {
                 uint64_t token, cluster_ms, period_ms;
         } once[SIM_LOCKS];                   /* the last grant of once in a period; TOKEN 0: none yet */
+        uint64_t ended[SIM_ENTRIES];         /* by the id of the session: the entry that ended it; 0: none did */
         char first_user[SIM_CLIENTS];        /* of the id of a client: the number of who used it first; 0: nobody did */
 };
 
@@ -169,11 +170,23 @@ static void hold(struct history *history, const struct raft_entry *entry, const 
 /* Promises 1 and 5: nobody counts on what is given to somebody else, or ended. */
 static void commit_end(struct sim *sim, const struct raft_entry *entry, uint64_t session)
 {
-        for (unsigned lock = 0; lock < SIM_LOCKS; lock++) {
-                const struct holding *holder = holding_at(sim->history, lock, entry->index);
+        if (sim->history->ended[session] == 0)
+                sim->history->ended[session] = entry->index;
+        for (unsigned freed = 0; freed < LIMIT_ENTRY_RECORDS / 4; freed++) {
+                const struct holding *first = NULL;
+                unsigned at = 0;
 
-                if (holder && holder->session == session)
-                        (void)next_holding(sim->history, lock, entry->index);
+                for (unsigned lock = 0; lock < SIM_LOCKS; lock++) {
+                        const struct holding *holder = holding_at(sim->history, lock, entry->index);
+
+                        if (holder && holder->session == session && (!first || holder->token < first->token)) {
+                                first = holder;
+                                at = lock;
+                        }
+                }
+                if (!first)
+                        break;
+                (void)next_holding(sim->history, at, entry->index);
         }
         for (unsigned i = 0; i < SIM_CLIENTS; i++) {
                 struct sim_client *client = &sim->clients[i];
@@ -340,6 +353,8 @@ static void check_refused_at(struct sim *sim, const struct sim_client *client, c
         bool owned = holder && strcmp(holder->owner, client->request.client.text) == 0;
         bool truth;
 
+        if (holder && holder->session != 0 && sim->history->ended[holder->session] != 0 && sim->history->ended[holder->session] <= answer->index)
+                sim_fail(sim, "client %u was refused at %" PRIu64 " for a lock of session %" PRIu64 ", which has ended", client->number, answer->index, holder->session);
         if (answer->outcome == REPLICA_HELD)
                 truth = holder && client->request.kind == LOCK_CHANGE_PREEMPT && strcmp(holder->owner, answer->client.text) == 0 && holder->token == answer->token;
         else

@@ -17,6 +17,14 @@ uint64_t lease_believed_until(const struct sim_client *client, unsigned lock)
         return client->holds[lock] && client->held_in[lock] ? client->held_in[lock]->until : 0;
 }
 
+bool lease_is_counted_on(const struct sim_client *client, uint64_t session)
+{
+        for (unsigned lock = 0; lock < SIM_LOCKS; lock++)
+                if (client->leases[lock].id == session)
+                        return true;
+        return client->opened.id == session;
+}
+
 void lease_let_go(struct sim_client *client, unsigned lock)
 {
         client->held_in[lock] = NULL;

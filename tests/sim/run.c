@@ -229,6 +229,25 @@ const char *run_what_is_wrong(struct sim *sim)
         return NULL;
 }
 
+/* What nobody renews has to end, and to free all that it held. */
+static bool is_left_over(const struct sim *sim, const struct lock_session_view *session)
+{
+        for (unsigned i = 0; i < SIM_CLIENTS; i++)
+                if (lease_is_counted_on(&sim->clients[i], session->id))
+                        return session->ended;
+        return true;
+}
+
+static bool something_is_left_over(const struct sim *sim)
+{
+        struct lock_session_view session = { .id = 0 };
+
+        while (lock_table_next_session(sim->truth, session.id, &session))
+                if (is_left_over(sim, &session))
+                        return true;
+        return false;
+}
+
 /* NULL: all is well. */
 static const char *what_is_wrong(struct sim *sim)
 {
@@ -252,6 +271,8 @@ static const char *what_is_wrong(struct sim *sim)
                 return "a node was not let in";
         if (raft_configuration_voters(configuration) != MIN(sim->node_count, 5u))
                 return "learners do not become voters";
+        if (something_is_left_over(sim))
+                return "a session that nobody renews lives on";
         return NULL;
 }
 

@@ -334,6 +334,7 @@ struct sim_node *client_stale_leader(struct sim *sim);
 /* Until when a client counts on what it asked for then. */
 uint64_t lease_until(const struct sim *sim, const struct sim_client *client, uint64_t asked_at, uint32_t ttl_ms);
 /* 0: it does not count on a session for this lock. */
+bool lease_is_counted_on(const struct sim_client *client, uint64_t session);
 uint64_t lease_believed_until(const struct sim_client *client, unsigned lock);
 void lease_let_go(struct sim_client *client, unsigned lock);
 void lease_granted(struct sim *sim, struct sim_client *client, unsigned lock, uint64_t token);
