@@ -54,6 +54,8 @@
 #define LIMIT_ENTRY_BYTES 65536
 /* Entries applied in one turn of the loop: about 2 ms. */
 #define LIMIT_APPLY_PER_TURN 4096
+/* Requests about locks that are being freed, looked at again in one turn: about 2 ms. */
+#define LIMIT_LATER_PER_TURN 1024
 /* Dirty records that make the replica hand after-images to the writer. */
 #define LIMIT_DIRTY_RECORDS 1024
 /* Log rows deleted in one transaction behind the trailing window. */

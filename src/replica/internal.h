@@ -11,6 +11,7 @@
 /* Where a request stands on its way to an answer. */
 enum pending_state {
         PENDING_UNDECIDED,                   /* waits for a leader that may decide: this node or another */
+        PENDING_LATER,                       /* leader: about a lock that is being freed; looked at again when something was applied */
         PENDING_FORWARDED,                   /* the leader has it */
         PENDING_COMMIT,                      /* leader: index must be applied */
         PENDING_ROUND,                       /* leader: a refusal: round confirmed and index applied */
@@ -99,7 +100,7 @@ struct replica {
 
         struct origin_tree by_origin;
         struct forward_tree by_forward;
-        struct pending_list undecided, forwarded, commit, round, renewal, apply;
+        struct pending_list undecided, later, forwarded, commit, round, renewal, apply;
         size_t pending_count;
         uint64_t forward_next;
         uint64_t next_sweep;
@@ -111,7 +112,7 @@ struct replica {
         struct due_tree timers_due;
         uint64_t timed_term;                 /* the term of this node's leadership in which all sessions have a timer; 0: none */
         uint64_t expiry_round, expiry_asked; /* the proof of leadership that is waited for, and when it was asked for; ROUND 0: none */
-        bool deferred, again;                /* something waits for a session to be gone; and can be looked at again */
+        size_t later_count, later_left;      /* LEFT: of those, how many are to be looked at since something was applied */
         TAILQ_HEAD(, waiting_admin) admins;
         uint64_t admin_next;
         TAILQ_HEAD(, waiting_join) joins;

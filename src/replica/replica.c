@@ -28,7 +28,6 @@ void replica_turn(struct replica *replica)
 {
         uint64_t applied = replica->applied;
 
-        replica->deferred = false;
 #if RAFT_FEATURE_LEVEL > 1
         use_next_level(replica);
 #endif
@@ -39,7 +38,8 @@ void replica_turn(struct replica *replica)
         raft_flush(replica->raft);           /* one transaction, and appends for every follower */
         replica_take_stages(replica);
         replica_apply_committed(replica);
-        replica->again = replica->deferred && replica->applied > applied;
+        if (replica->applied > applied)
+                replica->later_left = replica->later_count;
         replica_answer_waiting(replica);
         replica_answer_joins(replica);
         replica_flush_base(replica);
@@ -275,7 +275,7 @@ void replica_set_settings(struct replica *replica, const struct replica_settings
 
 bool replica_has_more(const struct replica *replica)
 {
-        return replica->applied < raft_commit(replica->raft) || replica->again || replica_sessions_have_more(replica);
+        return replica->applied < raft_commit(replica->raft) || (replica->later_left > 0 && replica_may_decide(replica)) || replica_sessions_have_more(replica);
 }
 
 const struct lock_table *replica_table(const struct replica *replica)

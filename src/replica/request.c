@@ -39,6 +39,7 @@ void replica_requests_init(struct replica *replica)
         RB_INIT(&replica->by_forward);
         RB_INIT(&replica->refusal_tree);
         TAILQ_INIT(&replica->undecided);
+        TAILQ_INIT(&replica->later);
         TAILQ_INIT(&replica->forwarded);
         TAILQ_INIT(&replica->commit);
         TAILQ_INIT(&replica->round);
@@ -58,6 +59,8 @@ static struct pending_list *list_of(struct replica *replica, enum pending_state 
         switch (state) {
         case PENDING_UNDECIDED:
                 return &replica->undecided;
+        case PENDING_LATER:
+                return &replica->later;
         case PENDING_FORWARDED:
                 return &replica->forwarded;
         case PENDING_COMMIT:
@@ -75,6 +78,7 @@ static struct pending_list *list_of(struct replica *replica, enum pending_state 
 static void leave_state(struct replica *replica, struct pending *pending)
 {
         TAILQ_REMOVE(list_of(replica, pending->state), pending, link);
+        replica->later_count -= pending->state == PENDING_LATER;
         if (pending->state == PENDING_FORWARDED)
                 RB_REMOVE(forward_tree, &replica->by_forward, pending);
 }
@@ -86,6 +90,7 @@ static void enter_state(struct replica *replica, struct pending *pending, enum p
         struct pending *before = TAILQ_LAST(list, pending_list);
 
         pending->state = state;
+        replica->later_count += state == PENDING_LATER;
         if (state == PENDING_COMMIT || state == PENDING_APPLY)
                 while (before && before->index > pending->index)
                         before = TAILQ_PREV(before, pending_list, link);
@@ -356,8 +361,8 @@ static void decide(struct replica *replica, struct pending *pending)
                 renew(replica, pending);
                 return;
         case LOCK_LATER:
-                replica->deferred = true;
-                return;                      /* stays where it is */
+                move(replica, pending, PENDING_LATER);
+                return;
         }
         abort();
 }
@@ -389,6 +394,21 @@ static bool is_too_old(const struct replica *replica, const struct pending *pend
                (cluster_ms > pending->asked_cluster_ms && cluster_ms - pending->asked_cluster_ms > LIMIT_REQUEST_KEPT_MS / 2);
 }
 
+/* A pass over them may take some turns: however many wait for what one session held, no turn is long. */
+static void decide_later(struct replica *replica)
+{
+        struct pending *pending;
+
+        replica->later_left = MIN(replica->later_left, replica->later_count);
+        for (unsigned i = 0; i < LIMIT_LATER_PER_TURN && replica->later_left > 0 && replica_may_decide(replica); i++, replica->later_left--) {
+                pending = TAILQ_FIRST(&replica->later);
+                if (is_too_old(replica, pending))
+                        move(replica, pending, PENDING_LATER);       /* it is answered soon */
+                else
+                        decide(replica, pending);
+        }
+}
+
 void replica_decide_waiting(struct replica *replica)
 {
         bool may_forward = replica->leader != 0 && replica->leader != raft_id(replica->raft) && replica->leader_linked;
@@ -403,6 +423,7 @@ void replica_decide_waiting(struct replica *replica)
                 else if (may_forward)
                         forward(replica, pending);
         }
+        decide_later(replica);
 }
 
 void replica_forward_reply(struct replica *replica, const struct node_message *message)
@@ -447,7 +468,7 @@ void replica_forwarded(struct replica *replica, uint64_t node, const struct node
  * forwarded here they send to it themselves. Answers that are known stay known. */
 void replica_leader_changed(struct replica *replica, bool was_leader)
 {
-        static const enum pending_state states[] = { PENDING_FORWARDED, PENDING_COMMIT, PENDING_ROUND, PENDING_RENEWAL, PENDING_UNDECIDED };
+        static const enum pending_state states[] = { PENDING_LATER, PENDING_FORWARDED, PENDING_COMMIT, PENDING_ROUND, PENDING_RENEWAL, PENDING_UNDECIDED };
         bool lost_link = replica->leader != 0 && replica->leader != raft_id(replica->raft) && !raft_is_linked(replica->raft, replica->leader);
 
         replica->leader_linked = replica->leader != 0 && !lost_link;
@@ -507,7 +528,7 @@ void replica_sweep_requests(struct replica *replica)
 
         for (pending = RB_MIN(origin_tree, &replica->by_origin); pending; pending = next) {
                 next = RB_NEXT(origin_tree, &replica->by_origin, pending);
-                if (replica->now >= pending->deadline || (pending->state == PENDING_UNDECIDED && is_too_old(replica, pending))) {
+                if (replica->now >= pending->deadline || ((pending->state == PENDING_UNDECIDED || pending->state == PENDING_LATER) && is_too_old(replica, pending))) {
                         pending->outcome = pending->sent ? REPLICA_UNKNOWN : REPLICA_NO_LEADER;
                         pending->owner.size = 0;
                         pending->token = pending->index = 0;

@@ -1094,6 +1094,43 @@ START_TEST(many_that_end_at_once_are_freed_together)
 }
 END_TEST
 
+/* However many wait for it, no turn looks at more of them than it may; and each is looked at. */
+START_TEST(many_wait_for_what_is_being_freed)
+{
+        struct lock_request close = about_session(LOCK_CHANGE_CLOSE, 1, 3002, "alice");
+        unsigned turns = 0, waiting = 2 * LIMIT_LATER_PER_TURN + 100;
+
+        close.session = open_session(1, 6, 1, "alice", 60000);
+        hold_many(close.session, "alice", 1, 300);
+        hold_disks(2, 3, true);
+        submit(1, 7, &close);
+        for (unsigned i = 0; i < waiting; i++) {
+                struct lock_request request = request_of(LOCK_CHANGE_PREEMPT, 2, 1, "bob", "alice/299");
+
+                memcpy(request.handle.bytes + 1, &i, sizeof(i));
+                replica_request(nodes[1].replica, &(struct replica_origin){ .session = 2, .tag = i }, &request, now + 60000);
+        }
+        turn(1);
+        ck_assert(!replica_has_more(nodes[1].replica));
+        hold_disks(2, 3, false);             /* the first of what it holds is free */
+        hold_disks(2, 3, true);
+        while (first && !replica_has_more(nodes[1].replica))
+                deliver();
+        for (; replica_has_more(nodes[1].replica); turns++) {
+                ck_assert_uint_lt(turns, 10);
+                turn(1);
+        }
+        ck_assert_uint_ge(turns, 2);         /* a turn whose write is done at once is two */
+        ck_assert_uint_eq(replica_pending_count(nodes[1].replica), waiting);
+        replica_forget(nodes[1].replica, 2);
+        ask(1, 8, LOCK_CHANGE_PREEMPT, 3, 1, "carol", "alice/298");
+        hold_disks(2, 3, false);
+        while (first)
+                deliver();
+        ck_assert_int_eq(answer_of(1, 8)->outcome, REPLICA_YES);
+}
+END_TEST
+
 static Suite *suite(void)
 {
         Suite *s = suite_create("replica");
@@ -1137,6 +1174,7 @@ static Suite *suite(void)
         tcase_add_test(c, leader_times_no_session_that_is_over);
         tcase_add_test(c, what_holds_much_is_freed_without_a_pause);
         tcase_add_test(c, many_that_end_at_once_are_freed_together);
+        tcase_add_test(c, many_wait_for_what_is_being_freed);
         tcase_add_test(c, renewal_does_not_wait_for_the_disks_behind_a_refusal);
         suite_add_tcase(s, c);
         return s;
