@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import tempfile
 import threading
+import time
 
 import history
 import wire
@@ -69,6 +70,7 @@ class Lab:
             Host(self, number, name, [] if number == 1 else [f"{address(1)}:7402"], settings, faulty_disks) for number, name in enumerate(names, 1)
         ]
         self.log = history.Log()
+        self.log.realtime = self.realtime()
         self.collected = 0
         self.collector, self.done = None, threading.Event()
 
@@ -101,7 +103,8 @@ class Lab:
             for node in self.nodes:
                 if not node.down and node.is_running():
                     with contextlib.suppress(sqlite3.Error):
-                        self.log.add(node.name, node.read_committed(self.collected))
+                        rows = node.read_committed(self.collected)
+                        self.log.add(node.name, rows, time.monotonic_ns())
             self.collected = max(self.log.rows, default=0)
 
     def node(self, number):
@@ -128,11 +131,29 @@ class Lab:
         words = ("role", "leader", "term", "commit", "applied", "log_last", "voters")
         return "".join(f"\n  {node.name}: " + (" ".join(f"{word} {state[word]}" for word in words) if (state := node.status()) else "no answer") for node in self.nodes)
 
+    def realtime(self):
+        """What it is ahead of the monotonic clock."""
+        return time.time_ns() - time.monotonic_ns()
+
+    def nothing_lives(self):
+        """Every session in the log has ended, as far as one node says."""
+        last = max(self.log.rows, default=0)
+        for node in self.nodes:
+            if status := node.status():
+                rows = [history.row_of(row) for row in node.sql(f"{history.SELECT} WHERE idx > {last} AND idx <= {status['applied']} ORDER BY idx")]
+                self.log.add(node.name, rows, time.monotonic_ns())
+                return not history.living(self.log)
+        return False
+
     def final(self):
-        """(the log of all nodes, {node: its map}), once they are equal."""
-        self.wait_until_ready()
+        """(the log of all nodes, {node: its map}), once they are equal and what nobody renews any more is free. If it never is, that is in them."""
         self.done.set()
         self.collector.join()
+        with contextlib.suppress(AssertionError):
+            wait_until(self.nothing_lives, "every session has ended")
+        self.wait_until_ready()
+        if abs(self.realtime() - self.log.realtime) > 5 * 10**6:
+            self.log.realtime = None        # somebody has set the clock
         last = next(iter(self.statuses().values()))["applied"]
         maps = {}
         for node in self.nodes:

@@ -1,17 +1,23 @@
 """Clients that write down what they ask and what they are told. They do as libdlock does: whoever gets no answer, or "unknown",
 asks another node the same under the same request id, until the patience ends; then it is unknown for good. A refusal is
-told only when no other copy of the request is under way, or when it is cancelled."""
+told only when no other copy of the request is under way, or when it is cancelled. What lives for a time is renewed after a third of
+it, through whichever node answers; its deadline counts from before the request was sent, and is 1 % less."""
+import copy
 import os
 import random
 import threading
 import time
 
 import wire
-from history import CANCEL, CHECK, NO, PREEMPT, RELEASE, UNKNOWN, YES, Operation
+from history import CANCEL, CHECK, CLOSE, NO, OPEN, PREEMPT, RELEASE, RENEW, UNKNOWN, YES, Operation, life_ns
 
-KINDS = {PREEMPT: wire.PREEMPT, RELEASE: wire.RELEASE, CANCEL: wire.CANCEL}
+KINDS = {PREEMPT: wire.PREEMPT, RELEASE: wire.RELEASE, CANCEL: wire.CANCEL, OPEN: wire.OPEN, CLOSE: wire.CLOSE}
 # Of most clients, and of the others, who learn what "unknown" is.
 PATIENCE_S, LITTLE_PATIENCE_S = 15, 0.3
+# Of sessions and leases: a failover fits in.
+TTLS_MS = [2500, 3000]
+# More than a row frees, twice.
+HOARD = 150
 
 
 class Client(threading.Thread):
@@ -24,6 +30,7 @@ class Client(threading.Thread):
         self.connection, self.server = None, 0
         self.handle, self.seq = os.urandom(16), 0
         self.min_index, self.learned_by = 0, None       # the highest index that it was told of, and the connection by which
+        self.lock = threading.Lock()                    # of these two
         self.operations = []
         self.error = None
 
@@ -50,7 +57,8 @@ class Client(threading.Thread):
                 min_index = 0 if self.connection is self.learned_by and self.dice.random() < 0.5 else operation.min_index
                 return self.connection.check(operation.lock, min_index, deadline_ms, operation.consistent)
             operation.copies += kind != CANCEL
-            return self.connection.change(KINDS[kind], operation.lock, operation.handle, operation.seq, deadline_ms=deadline_ms, token=operation.named)
+            return self.connection.change(KINDS[kind], operation.lock, operation.handle, operation.seq, deadline_ms=deadline_ms, token=operation.named,
+                                          session=operation.session, ttl_ms=operation.ttl_ms)
         except (OSError, wire.Closed, wire.Refused) as error:
             operation.tries.append(f"{name}: {type(error).__name__}")
             return None
@@ -59,7 +67,8 @@ class Client(threading.Thread):
         """One server after the other: a yes or a no, or None."""
         while time.monotonic() < deadline:
             result = self.attempt(kind, operation, deadline)
-            if result and result.outcome in (wire.YES, wire.NO):
+            # In a session that has ended nothing is granted.
+            if result and (result.outcome in (wire.YES, wire.NO) or (result.outcome == wire.REJECTED and operation.session)):
                 return result
             assert not result or result.outcome == wire.UNKNOWN, f"{self.name} asks to {kind} {operation.lock}: {result}"
             if result:
@@ -69,9 +78,9 @@ class Client(threading.Thread):
                 time.sleep(0.025)
         return None
 
-    def ask(self, kind, lock, token=0, consistent=False):
+    def ask(self, kind, lock="", token=0, consistent=False, session=0, ttl_ms=0):
         """token: of the hold that a release gives up."""
-        operation = Operation(self.name, kind, lock, time.monotonic_ns(), min_index=self.min_index, named=token)
+        operation = Operation(self.name, kind, lock, time.monotonic_ns(), min_index=self.min_index, named=token, session=session, ttl_ms=ttl_ms)
         if kind == CHECK:
             operation.consistent = consistent or self.dice.random() < 0.2
         else:
@@ -82,7 +91,8 @@ class Client(threading.Thread):
         result = self.attempts(kind, operation, deadline)
         if result:
             end = time.monotonic_ns()
-            if result.outcome == wire.NO and operation.copies > 1:
+            # A late copy of a close does no harm.
+            if result.outcome != wire.YES and operation.copies > 1 and kind in (PREEMPT, RELEASE):
                 result, end = self.cancel(operation, deadline, result, end)
             if result:
                 self.take(operation, result, end)
@@ -103,8 +113,12 @@ class Client(threading.Thread):
     def take(self, operation, result, end):
         operation.token, operation.index, operation.owner = result.token, result.index, result.owner
         operation.outcome, operation.end = YES if result.outcome == wire.YES else NO, end
-        if result.index >= self.min_index:
-            self.min_index, self.learned_by = result.index, self.connection
+        self.learn(result.index, self.connection)
+
+    def learn(self, index, connection):
+        with self.lock:
+            if index >= self.min_index:
+                self.min_index, self.learned_by = index, connection
 
     # --- the life ---
 
@@ -167,20 +181,196 @@ class Worker(Client):
         self.ask(RELEASE, lock, got.token)
 
 
-class Load:
-    """workers of them through these servers, each begins with another."""
+class Hold:
+    """A session or lease as its client sees it."""
 
-    def __init__(self, network, servers, workers, locks, seed):
-        self.until = threading.Event()
-        self.clients = [
-            Worker(number, servers[number % len(servers) :] + servers[: number % len(servers)], network, random.Random(f"{seed}/{number}"), locks, self.until)
-            for number in range(workers)
-        ]
+    def __init__(self, opened):
+        self.session, self.ttl_ms = opened.token, opened.ttl_ms
+        self.deadline = opened.begin + life_ns(self.ttl_ms)
+        self.renew_at = opened.begin + self.ttl_ms * 10**6 // 3
+        self.lost = False
+
+    def lives(self):
+        return not self.lost and time.monotonic_ns() < self.deadline
+
+
+class Keeper(Client):
+    """Renews what a client holds, beside it."""
+
+    def __init__(self, client, dice, until):
+        super().__init__(client.name, list(client.servers), client.network, dice)
+        self.client, self.until = client, until
+        self.server = dice.randrange(len(self.servers))
+        self.holds, self.ghosts = [], []                # replaced, not changed; ghosts are renewed once
+
+    def keep(self, opened):
+        hold = Hold(opened)
+        with self.lock:
+            self.holds = [*self.holds, hold]
+        return hold
+
+    def drop(self, hold):
+        with self.lock:
+            self.holds = [each for each in self.holds if each is not hold]
+
+    def haunt(self, hold):
+        with self.lock:
+            self.ghosts = [*self.ghosts, hold]
+
+    def live(self):
+        while not self.until.wait(0.02):
+            for hold in self.holds:
+                if hold.lost or time.monotonic_ns() >= hold.deadline:
+                    hold.lost = True
+                    self.drop(hold)
+                elif time.monotonic_ns() >= hold.renew_at and not self.until.is_set():
+                    self.renew(hold)
+            with self.lock:
+                ghosts, self.ghosts = self.ghosts, []
+            for ghost in ghosts:
+                self.renew(ghost)
+
+    def renew(self, hold):
+        """Through one node; if that does not answer in a tenth of the time, the next is asked in the next turn."""
+        if self.dice.random() < 0.1:
+            self.leave()
+        patience_ms = hold.ttl_ms // 10
+        name, address = self.servers[self.server]
+        try:
+            if not self.connection:
+                self.connection = wire.Connection(address, self.name, timeout=2 * patience_ms / 1000)
+        except (OSError, wire.Closed, wire.Refused):
+            self.leave()
+            return
+        operation = Operation(self.name, RENEW, "", time.monotonic_ns(), session=hold.session, ttl_ms=hold.ttl_ms)
+        self.operations.append(operation)
+        try:
+            self.connection.socket.settimeout(2 * patience_ms / 1000)
+            result = self.connection.renew(hold.session, deadline_ms=patience_ms)
+        except (OSError, wire.Closed, wire.Refused) as error:
+            operation.tries.append(f"{name}: {type(error).__name__}")
+            self.leave()
+            return
+        assert result.outcome != wire.REJECTED, result
+        if result.outcome == wire.UNKNOWN:
+            operation.tries.append(f"{name}: unknown, {result.reason}")
+            self.leave()
+            return
+        # Before it is told: what the client asks from then on may not go back behind it.
+        self.client.learn(result.index, None)
+        operation.token, operation.index, operation.owner = result.token, result.index, result.owner
+        operation.outcome, operation.end = YES if result.outcome == wire.YES else NO, time.monotonic_ns()
+        hold.lost = hold.lost or operation.outcome == NO or operation.end >= hold.deadline
+        if operation.outcome == YES and not hold.lost:
+            hold.deadline = max(hold.deadline, operation.begin + life_ns(hold.ttl_ms))
+            hold.renew_at = operation.begin + hold.ttl_ms * 10**6 // 3
+
+
+class Lessee(Worker):
+    """What it holds lives for a time. It renews that, and sometimes it dies: it renews no more, and says nothing."""
+
+    def __init__(self, number, servers, network, dice, locks, until, hurry):
+        super().__init__(number, servers, network, dice, locks, until)
+        self.hurry = hurry
+        # Of their own too, so that who holds for long is not in everybody's way.
+        self.locks = locks + [f"lease/{place}" for place in range(2 * len(locks))]
+        self.keeper = Keeper(self, random.Random(dice.random()), until)
+        self.past = []                                  # sessions that it has not closed, and does not renew
+
+    def run(self):
+        self.keeper.start()
+        super().run()
+        self.keeper.join()
+
+    def cycle(self, lock):
+        if self.past and self.dice.random() < 0.05:
+            self.haunt()
+        if self.dice.random() < 0.1:
+            super().cycle(lock)
+        elif self.dice.random() < 0.5:
+            self.lease(lock)
+        else:
+            self.session()
+
+    def stay(self, hold):
+        """For a moment, or so long that it must be renewed; and no longer than it lives."""
+        longest = 0.05 if self.dice.random() < 0.8 else 1.5 * hold.ttl_ms / 1000
+        end = time.monotonic() + self.dice.uniform(0, longest)
+        while hold.lives() and time.monotonic() < end and not self.hurry.is_set() and not self.until.wait(0.02):
+            pass
+
+    def dies(self):
+        return self.dice.random() < 0.25 and not self.hurry.is_set()
+
+    def lease(self, lock):
+        got = self.ask(PREEMPT, lock, ttl_ms=self.dice.choice(TTLS_MS))
+        if got.outcome != YES:
+            if got.outcome == NO and got.owner == self.name and self.dice.random() < 0.5:
+                self.ask(RELEASE, lock, got.token)
+            return
+        hold = self.keeper.keep(got)
+        self.stay(hold)
+        self.keeper.drop(hold)
+        if self.dies():
+            self.past.append(hold)
+        else:
+            self.ask(RELEASE, lock, got.token)
+
+    def session(self):
+        opened = self.ask(OPEN, ttl_ms=self.dice.choice(TTLS_MS))
+        if opened.outcome != YES:
+            return
+        hold = self.keeper.keep(opened)
+        for lock in self.dice.sample(self.locks, self.dice.randrange(4)):
+            got = self.ask(PREEMPT, lock, session=hold.session)
+            if got.outcome == YES:
+                self.stay(hold)
+                if self.dice.random() < 0.3:
+                    self.ask(RELEASE, lock, got.token)
+        if self.dice.random() < 0.1:
+            self.hoard(hold)
+        self.keeper.drop(hold)
+        if self.dies():
+            self.past.append(hold)
+        else:
+            self.ask(CLOSE, session=hold.session)
+
+    def hoard(self, hold):
+        """More than a row frees."""
+        for place in range(HOARD):
+            if not hold.lives() or self.hurry.is_set() or self.ask(PREEMPT, f"hoard/{self.name}/{place}", session=hold.session).outcome != YES:
+                return
+
+    def haunt(self):
+        """It comes back to what it left, which has ended or will soon; or takes what may be another's for its own."""
+        hold = copy.copy(self.past.pop(self.dice.randrange(len(self.past))))
+        if self.dice.random() < 0.2:
+            hold.session += self.dice.choice([-1, 1])
+            hold.lost = True
+        kind = self.dice.choice([PREEMPT, RENEW, CLOSE])
+        if kind == RENEW:
+            self.keeper.haunt(hold)
+        else:
+            self.ask(kind, self.dice.choice(self.locks) if kind == PREEMPT else "", session=hold.session)
+
+
+class Load:
+    """workers of them through these servers, each begins with another. leases: a third of them have some."""
+
+    def __init__(self, network, servers, workers, locks, seed, leases=True):
+        self.until, self.hurry = threading.Event(), threading.Event()
+        self.clients = []
+        for number in range(workers):
+            common = (number, servers[number % len(servers) :] + servers[: number % len(servers)], network, random.Random(f"{seed}/{number}"), locks, self.until)
+            self.clients.append(Lessee(*common, self.hurry) if leases and number % 3 == 0 else Worker(*common))
         for client in self.clients:
             client.start()
 
+    def threads(self):
+        return [*self.clients, *(client.keeper for client in self.clients if isinstance(client, Lessee))]
+
     def operations(self):
-        return [operation for client in self.clients for operation in list(client.operations)]
+        return [operation for client in self.threads() for operation in list(client.operations)]
 
     def counts(self):
         counts = {YES: 0, NO: 0, UNKNOWN: 0}
@@ -192,11 +382,12 @@ class Load:
         return self.counts()[YES]
 
     def raise_errors(self):
-        for client in self.clients:
+        for client in self.threads():
             if client.error:
                 raise client.error
 
     def stop(self):
+        self.hurry.set()
         self.until.set()
         for client in self.clients:
             client.join(3 * PATIENCE_S)

@@ -26,6 +26,7 @@ def servers_of(lab, dice):
 
 def goes_on(lab, load, bound=2 * PATIENCE):
     """Faults are over: every node finds a leader, and every client gets something done."""
+    load.hurry.set()
     before = {client: len(client.operations) for client in load.clients}
     wait_until(lambda: all(node.is_ready() for node in lab.nodes), lambda: f"every node has a leader again: {lab.describe()}", bound)
     wait_until(lambda: load.raise_errors() or all(len(client.operations) > before[client] + 2 for client in load.clients),
