@@ -180,7 +180,7 @@ def test_pain_1_on_lost_kill_and_on_lost_command():
 
 # Tells each signal, in order, and ends with USR1.
 LISTENER = """
-import os, signal, sys
+import os, signal, time
 def told(number, frame):
     os.write(1, b"%d\\n" % number)
     if number == signal.SIGUSR1:
@@ -190,7 +190,7 @@ for number in range(1, signal.NSIG):
         signal.signal(number, told)
 open(os.environ["D"] + "/ready", "w").write("ready\\n")
 while True:
-    signal.pause()
+    time.sleep(0.05)         # Not pause(): a signal just before that would be told only with the next.
 """
 JOB_CONTROL = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT}
 
@@ -280,8 +280,7 @@ def test_pain_2_sigkill_of_both_kills_the_command_and_the_lock_is_free_after_the
         os.kill(guardian, signal.SIGSTOP)
         os.kill(job.process.pid, signal.SIGKILL)
         os.kill(guardian, signal.SIGKILL)
-        job.wait_until_dead(1.5)
-        assert owner(cluster) is not None
+        job.wait_until_dead()
         wait_until(lambda: owner(cluster) is None, "the lock is free")
 
 
@@ -399,7 +398,8 @@ def test_pain_9_wrong_usage_is_told_in_one_line_and_nothing_is_run():
 def test_pain_2_without_the_proc_of_its_processes_nothing_is_run():
     with Cluster(followers=0) as cluster:
         for how in (("--mount", "sh", "-c", 'mount -t tmpfs tmpfs /proc && exec "$@"', "sh"), ("--pid", "--fork")):
-            done = subprocess.run(["unshare", *how, DLOCKCTL, "run", "job", "touch", cluster.directory / "ran"], env=environment_of(cluster), capture_output=True, text=True, timeout=PATIENCE)
+            done = subprocess.run(["unshare", *how, DLOCKCTL, "run", "job", "touch", cluster.directory / "ran"], env=environment_of(cluster, LD_LIBRARY_PATH=str(DLOCKCTL.parent)),
+                                  capture_output=True, text=True, timeout=PATIENCE)
             assert done.returncode == USAGE and one_line(done.stderr) and "/proc is not there" in done.stderr, done
         assert not (cluster.directory / "ran").exists() and owner(cluster) is None
 
@@ -632,20 +632,20 @@ class Terminal:
 
 def test_on_a_terminal_an_interrupt_reaches_the_command_once():
     count = """
-    import os, signal
+    import os, signal, time
     count = 0
     def interrupted(number, frame):
         global count
         count += 1
-        print("interrupted", flush=True)
+        os.write(1, b"interrupted ")
     def tell(number, frame):
-        print("count", count, flush=True)
+        os.write(1, b"count %d. " % count)
     signal.signal(signal.SIGINT, interrupted)
     signal.signal(signal.SIGUSR1, tell)
     open(os.environ["PIDS"], "a").write(f"{os.getppid()}\\n")
     print("begun", flush=True)
     while True:
-        signal.pause()
+        time.sleep(0.05)
     """
     with Cluster(followers=0) as cluster, Terminal(cluster) as terminal:
         script = cluster.directory / "count.py"
@@ -659,11 +659,10 @@ def test_on_a_terminal_an_interrupt_reaches_the_command_once():
             terminal.say("\x03")
             terminal.expect("interrupted")
             # Behind whatever else the front has passed on.
-            os.kill(front, signal.SIGUSR1)
-            terminal.expect("count ")
-            terminal.expect("\n")
-            os.kill(front, signal.SIGUSR1)
-            assert terminal.expect("\n") in ("count 1\r", "\rcount 1\r"), prefix
+            for _ in range(2):
+                os.kill(front, signal.SIGUSR1)
+                terminal.expect("count ")
+                assert terminal.expect(".") == "1", prefix
             os.kill(front, signal.SIGTERM)
             terminal.expect("ready> ")
             terminal.say("echo status $?\n")
@@ -674,7 +673,7 @@ def test_on_a_terminal_an_interrupt_reaches_the_command_once():
 def test_on_a_terminal_an_interrupt_ends_a_loop_of_the_shell():
     with Cluster(followers=0) as cluster, Terminal(cluster) as terminal:
         script = cluster.directory / "loop.sh"
-        script.write_text('for i in 1 2 3; do "$DLOCKCTL" run job sh -c "echo begun $i; sleep 1000"; done\n')
+        script.write_text('for i in 1 2 3; do "$DLOCKCTL" run job sh -c "echo begun $i; exec sleep 1000"; done\n')
         terminal.say(f"bash {script}\n")
         terminal.expect("begun 1")
         terminal.say("\x03")
