@@ -40,15 +40,17 @@ LANES = [
     ],
     [
         ("hosts", ["env", "SHARDS=2", "make", "system"]),
+    ],
+    [
         ("Debian 13", ["env", "SUITE=trixie", "NEMESIS_SECONDS=20", "make", "newcomer"]),
+        ("clang", ["make", "BUILD=build/clang", "CC=clang", "all"]),
+        ("clang tests", ["make", "BUILD=build/clang", "CC=clang", "check"]),
     ],
     # One after the other in one tree of build directories.
     [
         ("simulator", ["make", "sim", "SEEDS=10000"]),
         ("mutations", ["make", "mutations"]),
         ("simulator's coverage", ["make", "sim-coverage"]),
-        ("clang", ["make", "BUILD=build/clang", "CC=clang", "all"]),
-        ("clang tests", ["make", "BUILD=build/clang", "CC=clang", "check"]),
         ("sanitizers, units", ["make", "sanitize-unit"]),
         ("sanitizers, processes", ["make", "sanitize-cluster"]),
     ],
