@@ -669,7 +669,7 @@ static void answer_change(struct session *session, const struct waiting *waiting
                 break;
         case REPLICA_NO_SESSION:
                 result.outcome = waiting->type == WIRE_PREEMPT ? WIRE_REJECTED : WIRE_NO;
-                reason = "this client has no such session, or it has ended";
+                reason = "this client has no such session, or it has ended, or it is that of a lease";
                 break;
         case REPLICA_FOREIGN_CLIENT:
                 result.outcome = WIRE_REJECTED;

@@ -170,7 +170,8 @@ static bool leadership_is_proved(struct replica *replica)
                 replica->expiry_asked = replica->now;
                 return true;
         }
-        if (replica->expiry_round == 0) {
+        /* Another question when nothing confirms the first: the voters may be others by now. */
+        if (replica->expiry_round == 0 || replica->now - replica->expiry_asked > LIMIT_TTL_MIN_MS) {
                 replica->expiry_round = raft_read_round(replica->raft);
                 replica->expiry_asked = replica->now;
         }
@@ -181,13 +182,13 @@ static void end_due(struct replica *replica)
 {
         struct session_timer *timer = RB_MIN(due_tree, &replica->timers_due);
 
-        if (!timer || timer->due > replica->now) {
+        if (!timer || timer->due >= replica->now) {
                 replica->expiry_round = 0;
                 return;
         }
         if (!leadership_is_proved(replica))
                 return;
-        for (unsigned i = 0; i < END_PER_TURN && timer && timer->due <= replica->expiry_asked; i++) {
+        for (unsigned i = 0; i < END_PER_TURN && timer && timer->due < replica->expiry_asked; i++) {
                 struct lock_session_view session;
 
                 if (lock_table_find_session(replica->table, timer->id, &session) && !session.ended && !lock_overlay_ends(replica->overlay, timer->id))
@@ -195,7 +196,7 @@ static void end_due(struct replica *replica)
                 remove_timer(replica, timer);
                 timer = RB_MIN(due_tree, &replica->timers_due);
         }
-        if (!timer || timer->due > replica->expiry_asked)
+        if (!timer || timer->due >= replica->expiry_asked)
                 replica->expiry_round = 0;
 }
 
