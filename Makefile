@@ -15,6 +15,7 @@ generatordir ?= /lib/systemd/system-generators
 sysusersdir ?= $(prefix)/lib/sysusers.d
 tmpfilesdir ?= $(prefix)/lib/tmpfiles.d
 completionsdir ?= $(prefix)/share/bash-completion/completions
+examplesdir ?= $(prefix)/share/doc/dlockctl/examples
 
 BUILD ?= build
 PKG_CONFIG ?= pkg-config

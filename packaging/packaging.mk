@@ -14,7 +14,8 @@ MANUALS := $(wildcard packaging/man/*)
 .PHONY: install deb
 install: all $(BUILD)/install/dlockctl $(BUILD)/install/libdlock.pc
 	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(includedir) $(DESTDIR)$(sysconfdir)/dlock \
-		$(DESTDIR)$(unitdir) $(DESTDIR)$(generatordir) $(DESTDIR)$(sysusersdir) $(DESTDIR)$(tmpfilesdir) $(DESTDIR)$(completionsdir)
+		$(DESTDIR)$(unitdir) $(DESTDIR)$(generatordir) $(DESTDIR)$(sysusersdir) $(DESTDIR)$(tmpfilesdir) $(DESTDIR)$(completionsdir) \
+		$(DESTDIR)$(examplesdir)
 	install -m 755 $(BUILD)/install/dlockctl $(DESTDIR)$(bindir)/dlockctl
 	install -m 755 $(BUILD)/dlockd $(DESTDIR)$(sbindir)/dlockd
 	install -m 755 $(BUILD)/dlock-generator $(DESTDIR)$(generatordir)/dlock-generator
@@ -28,6 +29,7 @@ install: all $(BUILD)/install/dlockctl $(BUILD)/install/libdlock.pc
 	install -m 644 systemd/dlock.sysusers $(DESTDIR)$(sysusersdir)/dlock.conf
 	install -m 644 systemd/dlock.tmpfiles $(DESTDIR)$(tmpfilesdir)/dlock.conf
 	install -m 644 packaging/completions/dlockctl $(DESTDIR)$(completionsdir)/dlockctl
+	install -m 644 packaging/examples/* $(DESTDIR)$(examplesdir)/
 	for manual in $(MANUALS); do \
 		install -D -m 644 $$manual $(DESTDIR)$(mandir)/man$${manual##*.}/$${manual##*/} || exit 1; \
 	done

@@ -54,6 +54,10 @@ for option in $("$build/dlockd" --help | grep -oE -- ' --[a-z-]+' | sort -u); do
         [ "$option" = --help ] || expect "dlockd(8) says nothing of $option" grep -qE "Fl Fl ${option#--}( |\$)" $man/dlockd.8
 done
 
+while IFS= read -r line; do
+        expect "dlockctl(1) does not show what the shipped units have: $line" grep -qxF -- "$line" $man/dlockctl.1
+done < <(grep -hE '^(Exec|Type|Restart|Timeout)' packaging/examples/*)
+
 complete_line() { # WORD... - the last one is being typed
         (
                 PATH=$scratch:$PATH
