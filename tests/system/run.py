@@ -1,6 +1,7 @@
 """Runs the tests of tests/system: every function test_* of every test_*.py, or those whose name contains an argument.
 
-SHARDS=n runs n of them at a time, each share of the tests with hosts and a network of its own.
+SHARDS=n runs n of them at a time, each share of the tests with hosts and a network of its own; those that mostly wait are a share of
+their own beside the others.
 """
 import importlib
 import os
@@ -24,11 +25,27 @@ def tests(words):
                 yield f"{file.stem[5:]}: {name[5:].replace('_', ' ')}", function
 
 
+def names_of_shares():
+    """One that has no test would be a failure."""
+    waiting = [getattr(function, "mostly_waits", False) for _, function in tests(sys.argv[1:])]
+    return [f"{number}/{SHARDS}" for number in range(min(SHARDS, waiting.count(False)))] + ["waiting"] * any(waiting)
+
+
+def tests_of(share):
+    """None: all."""
+    found = list(tests(sys.argv[1:]))
+    if share is None:
+        return found
+    kept = [(name, function) for name, function in found if getattr(function, "mostly_waits", False) == (share == "waiting")]
+    number, of = (0, 1) if share == "waiting" else map(int, share.split("/"))
+    return kept[number::of]
+
+
 def share_out():
     """The exit status of all shares."""
-    shares = [subprocess.Popen([sys.executable, "-u", *sys.argv], stdin=subprocess.DEVNULL, env={**os.environ, "SHARDS": "1", "SHARE": f"{number}/{SHARDS}"},
-                               preexec_fn=enclosure.die_with_parent) for number in range(SHARDS)]
-    return max([share.wait() for share in shares], key=abs)
+    shares = [subprocess.Popen([sys.executable, "-u", *sys.argv], stdin=subprocess.DEVNULL, env={**os.environ, "SHARDS": "1", "SHARE": name},
+                               preexec_fn=enclosure.die_with_parent) for name in names_of_shares()]
+    return max([share.wait() for share in shares], key=abs, default=1)
 
 
 if __name__ == "__main__":
@@ -36,5 +53,4 @@ if __name__ == "__main__":
         sys.exit(abs(share_out()))
     DIRECTORY, GROUND = enclosure.enter()
     dlock.debs()
-    NUMBER, OF = map(int, os.environ.get("SHARE", "0/1").split("/"))
-    sys.exit(runner.run("system", list(tests(sys.argv[1:]))[NUMBER::OF], DIRECTORY, GROUND))
+    sys.exit(runner.run("system", tests_of(os.environ.get("SHARE")), DIRECTORY, GROUND))
