@@ -70,7 +70,7 @@ help:
 	@echo 'make sim-long   random runs until it is told to stop'
 	@echo 'make mutations  bugs on purpose, one at a time: the simulator must find each'
 	@echo 'make cluster    tests with real daemons, NEMESIS_SECONDS (default 240) of them under faults (root)'
-	@echo 'make soak       real daemons under faults for SOAK_SECONDS (default 3600); SEED=n repeats the schedules (root)'
+	@echo 'make soak       real daemons under faults for SOAK_SECONDS (default 3600), then timers on booted hosts for half as long; SEED=n repeats the schedules (root)'
 	@echo 'make failover   how long clients wait after a killed leader and after a vanished host (root)'
 	@echo 'make test       check and cluster: all that needs no booted host'
 	@echo 'make system     tests on booted systemd hosts, from the Debian packages (root)'

@@ -171,10 +171,15 @@ next:
 cluster: $(BUILD)/dlockd $(BUILD)/dlockctl $(BUILD)/tests/holder $(FAULTS) next
 	BUILD=$(BUILD) python3 tests/cluster/run.py $(WORDS)
 
-# Faults for SOAK_SECONDS. SEED=n repeats the schedules; tests/cluster/trial.py repeats one of them.
-.PHONY: soak failover
+# Faults for SOAK_SECONDS, then timers on booted hosts (tests/system) for half as long. SEED=n repeats the schedules;
+# tests/cluster/trial.py repeats one of them.
+.PHONY: soak soak-nodes failover
 SOAK_SECONDS ?= 3600
-soak: $(BUILD)/dlockd $(FAULTS)
+soak:
+	$(MAKE) soak-nodes
+	$(MAKE) soak-timers
+
+soak-nodes: $(BUILD)/dlockd $(FAULTS)
 	BUILD=$(BUILD) SOAK_SECONDS=$(SOAK_SECONDS) SEED=$(SEED) python3 tests/cluster/soak.py
 
 # From a fault to the next granted lock, TRIALS of each; and FULL_LOAD_SECONDS without an election.

@@ -18,8 +18,8 @@ import base
 from base import HOME, Unable
 
 INSIDE = "DLOCK_LAB"
-# No run is meant to take half of this.
-SECONDS_MAX = 1800
+# No run is meant to take half of this, but for a soak.
+SECONDS_MAX = 1800 + int(os.environ.get("TIMERS_SECONDS", "0"))
 
 TOOLS = {
     "debootstrap": "debootstrap", "systemd-nspawn": "systemd-container", "ip": "iproute2", "nft": "nftables",

@@ -3,3 +3,7 @@
 system: deb next
 	python3 tests/system/selftest.py
 	BUILD=$(BUILD) python3 tests/system/run.py $(SYSTEM)
+
+.PHONY: soak-timers
+soak-timers: deb
+	BUILD=$(BUILD) SEED=$(SEED) TIMERS_SECONDS=$$(($(SOAK_SECONDS) / 2)) python3 tests/system/run.py timer_on_every_host
