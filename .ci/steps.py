@@ -37,16 +37,13 @@ LANES = [
     [
         # README's two command lines, its tests among them, on a fresh minimal Debian.
         ("newcomer", ["env", "NEMESIS_SECONDS=150", "make", "newcomer"]),
-    ],
-    [
-        ("hosts", ["env", "SHARDS=2", "make", "system"]),
-    ],
-    [
-        ("Debian 13", ["env", "SUITE=trixie", "NEMESIS_SECONDS=20", "make", "newcomer"]),
         ("clang", ["make", "BUILD=build/clang", "CC=clang", "all"]),
         ("clang tests", ["make", "BUILD=build/clang", "CC=clang", "check"]),
     ],
-    # One after the other in one tree of build directories.
+    [
+        ("hosts", ["env", "SHARDS=2", "make", "system"]),
+        ("Debian 13", ["env", "SUITE=trixie", "NEMESIS_SECONDS=20", "make", "newcomer"]),
+    ],
     [
         ("simulator", ["make", "sim", "SEEDS=10000"]),
         ("mutations", ["make", "mutations"]),
