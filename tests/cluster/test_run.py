@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -513,7 +514,9 @@ def test_the_command_finds_signals_and_files_as_they_were():
             os.close(outside)
             return out.replace(f" {process.pid} ", " its-group ")
         alone, under_lock = told(), told(DLOCKCTL, "run", "job")
-        assert "SigBlk:\t0000000000000800\n" in alone and "0000000001011001\n" in alone and alone.endswith(" its-group b'from 7'\n"), alone
+        # Beyond the 31 of old: what the C library keeps for itself, make may hand on as ignored.
+        ignored = int(re.search("SigIgn:\t(.*)", alone)[1], 16) & 0x7FFFFFFF
+        assert "SigBlk:\t0000000000000800\n" in alone and ignored == 0x01011001 and alone.endswith(" its-group b'from 7'\n"), alone
         assert under_lock == alone, (under_lock, alone)
 
 
