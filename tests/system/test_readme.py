@@ -27,7 +27,8 @@ def test_three_nodes_on_one_host(labs):
     (a,) = labs.boot("a").hosts
     install(a)
     _, (commands,) = section("Three nodes on one host")
-    assert "\nworking\n" in a.out(f"set -e\n{commands}")
+    said = a.out(f"set -e\n{commands}")
+    assert said.splitlines()[-1] == "working", said
     for node in NODES:
         wait_for_voters(a, AT[node], 3)
     a.reboot()
