@@ -1,6 +1,7 @@
 """Runs the tests of tests/cluster: every function test_* of every test_*.py, or those whose name contains an argument."""
 import importlib
 import pathlib
+import signal
 import sys
 import time
 import traceback
@@ -33,7 +34,16 @@ def run_all(title, functions):
     return 1 if failed or not passed else 0
 
 
+def hear_signals():
+    """Whoever starts this in the background of a script hands SIGINT and SIGQUIT on as ignored, and what is ignored stays so in every child."""
+    for number in range(1, signal.NSIG):
+        # The two that Python ignores for itself are its children's again.
+        if number not in (signal.SIGPIPE, signal.SIGXFSZ) and signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def main():
+    hear_signals()
     return run_all("cluster", tests(sys.argv[1:]))
 
 
