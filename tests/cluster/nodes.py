@@ -2,6 +2,7 @@
 import contextlib
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -34,14 +35,21 @@ def wait_until(event, what, bound=PATIENCE):
         time.sleep(0.02)
 
 
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+# Below those that the kernel gives to whoever asks for any, or connects: a node that is down has its port for itself.
+PORTS = range(10000, int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]))
+
+
+class Port:
+    """Of no other run of tests on this host, for as long as this object lives: who has the name of the claim has the port."""
+
+    def __init__(self):
+        while True:
+            self.number, self.claim = random.choice(PORTS), socket.socket(socket.AF_UNIX)
+            with contextlib.suppress(OSError), socket.socket() as probe:
+                self.claim.bind(f"\0dlock-tests-port-{self.number}")
+                probe.bind(("", self.number))
+                return
+            self.claim.close()
 
 
 class Node:
@@ -51,7 +59,8 @@ class Node:
         """host: its own address on a network of ours; None: this host's loopback."""
         self.name, self.directory = name, directory
         self.arguments = ["leader"] if name == "leader" else ["follower", name.split("-")[1]]
-        self.client_port, self.peer_port = (7401, 7402) if host else free_ports(2)
+        self.ports = [] if host else [Port(), Port()]
+        self.client_port, self.peer_port = (7401, 7402) if host else [port.number for port in self.ports]
         self.address = str(directory / f"{name}.sock")
         self.tcp = f"{host or '127.0.0.1'}:{self.client_port}"
         self.peer = f"{host or '127.0.0.1'}:{self.peer_port}"
