@@ -69,7 +69,7 @@ help:
 	@echo 'make scenarios  only what tests/sim/scenarios says; WORD=... tells all that happens in those with it in the title'
 	@echo 'make sim-long   random runs until it is told to stop'
 	@echo 'make mutations  bugs on purpose, one at a time: the simulator must find each'
-	@echo 'make cluster    tests with real daemons, NEMESIS_SECONDS (default 240) of them under faults (root)'
+	@echo 'make cluster    tests with real daemons, NEMESIS_SECONDS (default 240) of them under faults; SHARDS=n: n at a time (root)'
 	@echo 'make soak       real daemons under faults for SOAK_SECONDS (default 3600), then timers on booted hosts for half as long; SEED=n repeats the schedules (root)'
 	@echo 'make failover   how long clients wait after a killed leader and after a vanished host (root)'
 	@echo 'make test       check and cluster: all that needs no booted host'
@@ -99,7 +99,7 @@ $(BUILD)/dlock-generator: $(BUILD)/obj/config/main_generator.o $(call rooms,conf
 
 DLOCKCTL_OBJECTS := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/dlockctl/*.c))
 $(BUILD)/dlockctl: $(DLOCKCTL_OBJECTS) $(BUILD)/libdlock.so.0
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(JSON_LIBS) -Wl,-rpath,'$$ORIGIN'
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(JSON_LIBS) $(SYSTEMD_LIBS) -Wl,-rpath,'$$ORIGIN'
 
 $(BUILD)/libdlock.so.0: $(call rooms,libdlock config wire base) src/libdlock/libdlock.sym
 	$(Q)$(CC) $(ALL_CFLAGS) $(filter-out -pie,$(ALL_LDFLAGS)) -shared -Wl,-soname,libdlock.so.0 -Wl,--version-script=src/libdlock/libdlock.sym \

@@ -1,6 +1,7 @@
 #include "base/bytes.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,70 +28,64 @@ void bytes_drop(struct bytes *bytes, size_t count)
                 memmove(bytes->data, bytes->data + count, bytes->size);
 }
 
-uint8_t *bytes_reserve(struct bytes *bytes, size_t count)
+static void grow(struct bytes *bytes, size_t needed)
 {
-        size_t needed;
+        size_t capacity = bytes->capacity ? bytes->capacity : 64;
 
-        assert(count <= SIZE_MAX - bytes->size);
-        needed = bytes->size + count;
-        if (needed > bytes->capacity) {
-                size_t capacity = bytes->capacity ? bytes->capacity : 64;
+        while (capacity < needed)
+                capacity *= 2;
+        bytes->data = alloc_resized(bytes->data, capacity, 1);
+        bytes->capacity = capacity;
+}
 
-                while (capacity < needed)
-                        capacity *= 2;
-                bytes->data = alloc_resized(bytes->data, capacity, 1);
-                bytes->capacity = capacity;
+static inline uint8_t *reserve(struct bytes *bytes, size_t count)
+{
+        if (count > bytes->capacity - bytes->size) {
+                assert(count <= SIZE_MAX - bytes->size);
+                grow(bytes, bytes->size + count);
         }
         return bytes->data + bytes->size;
 }
 
-void bytes_put(struct bytes *bytes, const void *data, size_t size)
+uint8_t *bytes_reserve(struct bytes *bytes, size_t count)
+{
+        return reserve(bytes, count);
+}
+
+static inline void put(struct bytes *bytes, const void *data, size_t size)
 {
         if (size == 0)
                 return;
-        memcpy(bytes_reserve(bytes, size), data, size);
+        memcpy(reserve(bytes, size), data, size);
         bytes->size += size;
+}
+
+void bytes_put(struct bytes *bytes, const void *data, size_t size)
+{
+        put(bytes, data, size);
 }
 
 void bytes_put_u8(struct bytes *bytes, uint8_t value)
 {
-        bytes_put(bytes, &value, 1);
-}
-
-static void store_little(uint8_t *data, uint64_t value, size_t width)
-{
-        for (size_t i = 0; i < width; i++)
-                data[i] = (uint8_t)(value >> (8 * i));
-}
-
-static uint64_t load_little(const uint8_t *data, size_t width)
-{
-        uint64_t value = 0;
-
-        for (size_t i = 0; i < width; i++)
-                value |= (uint64_t)data[i] << (8 * i);
-        return value;
-}
-
-static void put_little(struct bytes *bytes, uint64_t value, size_t width)
-{
-        store_little(bytes_reserve(bytes, width), value, width);
-        bytes->size += width;
+        put(bytes, &value, sizeof(value));
 }
 
 void bytes_put_u16(struct bytes *bytes, uint16_t value)
 {
-        put_little(bytes, value, 2);
+        value = htole16(value);
+        put(bytes, &value, sizeof(value));
 }
 
 void bytes_put_u32(struct bytes *bytes, uint32_t value)
 {
-        put_little(bytes, value, 4);
+        value = htole32(value);
+        put(bytes, &value, sizeof(value));
 }
 
 void bytes_put_u64(struct bytes *bytes, uint64_t value)
 {
-        put_little(bytes, value, 8);
+        value = htole64(value);
+        put(bytes, &value, sizeof(value));
 }
 
 void bytes_put_text8(struct bytes *bytes, const char *text, size_t size)
@@ -118,17 +113,24 @@ void bytes_set_u32(struct bytes *bytes, size_t offset, uint32_t value)
 {
         assert(offset <= bytes->size);
         assert(bytes->size - offset >= 4);
-        store_little(bytes->data + offset, value, 4);
+        value = htole32(value);
+        memcpy(bytes->data + offset, &value, sizeof(value));
 }
 
 uint32_t bytes_load_u32(const uint8_t *data)
 {
-        return (uint32_t)load_little(data, 4);
+        uint32_t value;
+
+        memcpy(&value, data, sizeof(value));
+        return le32toh(value);
 }
 
 uint64_t bytes_load_u64(const uint8_t *data)
 {
-        return load_little(data, 8);
+        uint64_t value;
+
+        memcpy(&value, data, sizeof(value));
+        return le64toh(value);
 }
 
 struct bytes_reader bytes_reader_of(const void *data, size_t size)
@@ -136,7 +138,7 @@ struct bytes_reader bytes_reader_of(const void *data, size_t size)
         return (struct bytes_reader){ .data = data, .left = size };
 }
 
-const uint8_t *bytes_get(struct bytes_reader *reader, size_t size)
+static inline const uint8_t *get(struct bytes_reader *reader, size_t size)
 {
         const uint8_t *place = reader->data;
 
@@ -151,31 +153,37 @@ const uint8_t *bytes_get(struct bytes_reader *reader, size_t size)
         return place;
 }
 
-static uint64_t get_little(struct bytes_reader *reader, size_t width)
+const uint8_t *bytes_get(struct bytes_reader *reader, size_t size)
 {
-        const uint8_t *place = bytes_get(reader, width);
-
-        return place ? load_little(place, width) : 0;
+        return get(reader, size);
 }
 
 uint8_t bytes_get_u8(struct bytes_reader *reader)
 {
-        return (uint8_t)get_little(reader, 1);
+        const uint8_t *place = get(reader, 1);
+
+        return place ? *place : 0;
 }
 
 uint16_t bytes_get_u16(struct bytes_reader *reader)
 {
-        return (uint16_t)get_little(reader, 2);
+        const uint8_t *place = get(reader, 2);
+
+        return (uint16_t)(place ? place[0] | place[1] << 8 : 0);
 }
 
 uint32_t bytes_get_u32(struct bytes_reader *reader)
 {
-        return (uint32_t)get_little(reader, 4);
+        const uint8_t *place = get(reader, 4);
+
+        return place ? bytes_load_u32(place) : 0;
 }
 
 uint64_t bytes_get_u64(struct bytes_reader *reader)
 {
-        return get_little(reader, 8);
+        const uint8_t *place = get(reader, 8);
+
+        return place ? bytes_load_u64(place) : 0;
 }
 
 static size_t get_text(struct bytes_reader *reader, size_t size, char *buffer, size_t capacity)

@@ -4,6 +4,9 @@
  * error; a limit broken from inside is a bug and an assertion. */
 #pragma once
 
+#include <stdbool.h>
+#include <stdint.h>
+
 /* What a user may say. One byte of length on the wire; longer names belong into a note. */
 #define LIMIT_LOCK_NAME_BYTES 255
 /* A UUID has 36; room for names that people give with --client. */
@@ -22,9 +25,37 @@
  * longer is a lock that is held until it is released. */
 #define LIMIT_TTL_MIN_MS 1000
 #define LIMIT_TTL_MS 86400000
+static inline bool limit_ttl_is_valid(uint32_t ttl_ms)
+{
+        return ttl_ms >= LIMIT_TTL_MIN_MS && ttl_ms <= LIMIT_TTL_MS;
+}
+/* For how long nobody gets a lock that was lost: what its holder had on its way lands by then. Longer is for people to decide. */
+#define LIMIT_DELAY_MS 600000
+static inline bool limit_delay_is_valid(uint32_t ttl_ms, uint32_t delay_ms)
+{
+        return delay_ms == 0 || (ttl_ms != 0 && delay_ms <= LIMIT_DELAY_MS);
+}
 /* For how long the cluster may be asked to remember that a lock was granted, so that it is granted once in that time. */
 #define LIMIT_PERIOD_MIN_MS 1000
 #define LIMIT_PERIOD_MS UINT64_C(31622400000)
+static inline bool limit_period_is_valid(uint64_t period_ms)
+{
+        return period_ms >= LIMIT_PERIOD_MIN_MS && period_ms <= LIMIT_PERIOD_MS;
+}
+/* How many may hold a lock together: 0, the usual, one alone; SLOTS_SHARED, whoever says so, too, as readers do; or so many. Those who hold it
+ * together all said the same, and are not more than this bound, which keeps what is to be looked through small. */
+#define LIMIT_SLOTS 4096
+#define SLOTS_SHARED UINT16_MAX
+static inline bool limit_slots_is_valid(uint16_t slots)
+{
+        return slots == 0 || slots == SLOTS_SHARED || (slots > 1 && slots <= LIMIT_SLOTS);
+}
+static inline uint16_t slots_capacity(uint16_t slots)
+{
+        return slots == 0 ? 1 : slots == SLOTS_SHARED ? LIMIT_SLOTS : slots;
+}
+/* Locks that may be asked for at once, all or nothing: a request with the longest names fits LIMIT_CLIENT_REQUEST_BYTES. */
+#define LIMIT_LOCKS_AT_ONCE 8
 /* Node names appear in every status line. */
 #define LIMIT_NODE_NAME_BYTES 64
 /* "[ipv6%scope]:port", or a host name of DNS length and a port, or a socket path. */
@@ -32,10 +63,13 @@
 /* Text of an error on the wire: one line for a terminal. */
 #define LIMIT_REASON_BYTES 200
 
-/* The table: records of some 400 bytes with the longest names, 1 KiB with the longest notes, and the allocator's share. */
+/* The table, with those that are in their lock-delay: records of some 400 bytes with the longest names, 1 KiB with the longest notes, and the
+ * allocator's share. */
 #define LIMIT_LOCKS 4000000
 /* Sessions, leases included: some 400 bytes each, and two timers on the leader. */
 #define LIMIT_LOCK_SESSIONS 1000000
+/* In the queues of all locks: some 400 bytes each, and a session. */
+#define LIMIT_WAITERS 1000000
 /* Locks of which it is remembered when they were granted last: some 300 bytes each. */
 #define LIMIT_PERIODS 1000000
 /* Clients that own nothing are forgotten, longest unused first, above this. */
@@ -52,6 +86,9 @@
 /* One entry changes at most so many records, so that applying it takes microseconds. */
 #define LIMIT_ENTRY_RECORDS 256
 #define LIMIT_ENTRY_BYTES 65536
+/* What a node remembers of what became of locks, for those who watch: some 150,000 events, a minute at 2,500 a second and 7 s at 20,000. Who comes
+ * back later reads the locks as they are. None in a node that has no clients. */
+#define LIMIT_EVENTS_BYTES (16 * 1024 * 1024)
 /* Entries applied in one turn of the loop: about 2 ms. */
 #define LIMIT_APPLY_PER_TURN 4096
 /* Requests about locks that are being freed, looked at again in one turn: about 2 ms. */
@@ -105,8 +142,20 @@
 #define LIMIT_SESSION_REQUESTS 1024
 /* Requests in flight from all of them: some 100 MiB with long notes. Beyond it every connection has one. */
 #define LIMIT_REQUESTS_WAITING 65536
+/* Questions of one connection, and of all of them, how a wait in the queue of a lock stands: some 500 bytes each, and a look 20 times a second
+ * at each. They are answered when there is news; those beyond it are told at once that there is none. */
+#define LIMIT_SESSION_AWAITS 8192
+#define LIMIT_AWAITS 65536
 /* Pages of locks written in one turn of the loop: some 3 ms. */
 #define LIMIT_PAGES_PER_TURN_BYTES (256 * 1024)
+/* Clients that watch one node: as many as may be connected; and of one connection, each with a page of answers on its way. */
+#define LIMIT_WATCHES LIMIT_SESSIONS
+#define LIMIT_SESSION_WATCHES 32
+/* A page of what became of locks ends with the entry that reaches this: a turn has some of them. */
+#define LIMIT_WATCH_PAGE_BYTES 65536
+/* In one turn of the loop, for all who watch: events looked at, some 1 ms, and answers, each a call of the kernel, some 3 ms. */
+#define LIMIT_EVENTS_PER_TURN 16384
+#define LIMIT_WATCHES_PER_TURN 512
 /* Unsent answers of one connection before it is closed as a slow reader; at a quarter of it no request is taken. */
 #define LIMIT_SESSION_UNSENT_BYTES (4 * 1024 * 1024)
 /* A connection that takes nothing of what is to be sent for so long is closed. */

@@ -28,6 +28,7 @@
         X(LATE_WRITE, "a late completion of a truncated write counts")                                    \
         X(OWN_UNSYNCED, "a leader counts entries that its own disk does not have")                        \
         X(LEARNERS, "copies at learners count for a commit")                                              \
+        X(EVENTS_KEPT, "what became of locks is remembered over a snapshot, which leaves a gap")          \
         X(NO_WAIT, "a leader decides before the no-op of its term is committed")                          \
         X(SECOND_CHANGE, "members change again before the change before is committed")                    \
         X(REMOVED_LEADS, "a leader that was taken out goes on leading")                                   \
@@ -54,6 +55,22 @@
         X(NO_REARM, "a new leader does not give sessions their whole time again")                         \
         X(STALL_EXPIRES, "a leader that stood still ends sessions before it reads what was renewed")      \
         X(ENDED_LIVES, "a lock is granted in a session that is about to end")                             \
+        X(LAST_FIRST, "a lock goes to who waited shortest")                                               \
+        X(BARGE, "a lock that is being freed goes to who comes, and not to who waits")                      \
+        X(ONE_TOO_MANY, "more hold a lock together than said that they may")                               \
+        X(PART_OF_ALL, "who waits for several locks gets them when it is its turn for one")                  \
+        X(LEASE_IN_PARTS, "of what was taken together an end of the lease frees one lock only")            \
+        X(KEEP_IN_PARTS, "of what was taken together one lock is kept, and the others stay in the lease")  \
+        X(SHARE_PASSES, "who comes to share a lock passes who waits to have it alone")                     \
+        X(LEFT_KEPT, "who gives up while it waits keeps what it is granted in the meantime")              \
+        X(PLACE_LOST, "a snapshot forgets who waits")                                                     \
+        X(BREAK_NOW, "a lease that is broken is free before its holder knows")                            \
+        X(DELAY_SKIPPED, "a lock that was lost goes to the next at once, whatever its delay")              \
+        X(DELAY_ON_RELEASE, "a lock that is given back waits for a delay")                                \
+        X(DELAY_LOST, "a snapshot forgets which locks were lost")                                         \
+        X(BREAK_UNSAID, "who holds a lease hears that it is broken by its next renewal only")                \
+        X(END_UNSAID, "who holds something in a session hears that it has ended by its next renewal only")   \
+        X(GHOST, "a waiter stays in its queue when its session has ended")                                \
         X(PERIOD_RELEASED, "a release forgets that the lock was granted within the period")               \
         X(PERIOD_LATE, "the leader counts a period by its own clock")                                     \
         X(LEVEL_EARLY, "the level rises when one member knows it")                                        \

@@ -1,5 +1,6 @@
 #include "base/name.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* The table of well-formed sequences in RFC 3629 section 4. base/ is libc
@@ -26,7 +27,33 @@ static uint32_t decode_utf8(const uint8_t *s, size_t left, size_t *ret_length)
         return code;
 }
 
-bool name_is_clean_utf8(const char *text, size_t size)
+#define EACH_BYTE(value) (UINT64_C(0x0101010101010101) * (value))
+
+/* Eight bytes at once, each from lowest, a space or more, to '~'. One that is less borrows, and one that is more has the
+ * highest bit, or gets it from the addition. */
+static bool are_ascii_from(uint8_t lowest, const char *text)
+{
+        uint64_t eight;
+
+        memcpy(&eight, text, sizeof(eight));
+        return ((eight | (eight - EACH_BYTE(lowest)) | (eight + EACH_BYTE(1))) & EACH_BYTE(0x80)) == 0;
+}
+
+static bool is_ascii_from(char lowest, const char *text, size_t size)
+{
+        if (size < 8) {
+                for (size_t i = 0; i < size; i++)
+                        if (text[i] < lowest || text[i] > '~')
+                                return false;
+                return true;
+        }
+        for (size_t i = 0; i < size - 8; i += 8)
+                if (!are_ascii_from((uint8_t)lowest, text + i))
+                        return false;
+        return are_ascii_from((uint8_t)lowest, text + size - 8);
+}
+
+static bool is_clean_utf8(const char *text, size_t size)
 {
         const uint8_t *s = (const uint8_t *)text;
 
@@ -42,12 +69,15 @@ bool name_is_clean_utf8(const char *text, size_t size)
         return true;
 }
 
+/* Most texts are ASCII. */
+bool name_is_clean_utf8(const char *text, size_t size)
+{
+        return is_ascii_from(' ', text, size) || is_clean_utf8(text, size);
+}
+
 static bool is_printable_ascii(const char *text, size_t size)
 {
-        for (size_t i = 0; i < size; i++)
-                if (text[i] <= ' ' || text[i] > '~')
-                        return false;
-        return true;
+        return is_ascii_from('!', text, size);
 }
 
 bool lock_name_set(struct lock_name *ret_name, const char *text, size_t size)
@@ -102,6 +132,13 @@ bool lock_name_equal(const struct lock_name *a, const struct lock_name *b)
         return a->size == b->size && memcmp(a->text, b->text, a->size) == 0;
 }
 
+int lock_name_compare(const struct lock_name *a, const struct lock_name *b)
+{
+        int order = memcmp(a->text, b->text, a->size < b->size ? a->size : b->size);
+
+        return order ? order : (int)a->size - (int)b->size;
+}
+
 bool principal_equal(const struct principal *a, const struct principal *b)
 {
         return a->size == b->size && memcmp(a->text, b->text, a->size) == 0;
@@ -110,6 +147,47 @@ bool principal_equal(const struct principal *a, const struct principal *b)
 void lock_name_put(struct bytes *bytes, const struct lock_name *name)
 {
         bytes_put_text8(bytes, name->text, name->size);
+}
+
+void names_view_put(struct bytes *bytes, struct names_view names)
+{
+        bytes_put_u8(bytes, names.count);
+        if (names.size > 0)
+                bytes_put(bytes, names.data, names.size);
+}
+
+void names_view_get(struct bytes_reader *reader, const struct lock_name *first, struct names_view *ret_names)
+{
+        struct lock_name before = *first, name;
+        uint8_t count = bytes_get_u8(reader);
+        const uint8_t *data = bytes_get(reader, 0);
+
+        *ret_names = (struct names_view){ .data = data, .count = count };
+        if (count >= LIMIT_LOCKS_AT_ONCE)
+                reader->bad = true;
+        for (unsigned i = 0; i < count && !reader->bad; i++) {
+                lock_name_get(reader, false, &name);
+                if (lock_name_compare(&name, &before) <= 0)
+                        reader->bad = true;
+                ret_names->size = (uint16_t)(ret_names->size + 1u + name.size);
+                before = name;
+        }
+}
+
+bool names_view_take(struct names_view *names, struct lock_name *ret_name)
+{
+        size_t size;
+        bool valid;
+
+        if (names->count == 0)
+                return false;
+        size = names->data[0];
+        valid = lock_name_set(ret_name, (const char *)names->data + 1, size);
+        assert(valid);                       /* they were read so */
+        names->data += size + 1;
+        names->size -= (uint16_t)(size + 1);
+        names->count--;
+        return true;
 }
 
 void client_id_put(struct bytes *bytes, const struct client_id *id)

@@ -27,6 +27,14 @@ struct principal {
         char text[LIMIT_PRINCIPAL_BYTES + 1];
 };
 
+/* More names of locks, behind a first one: bytes somewhere else, valid as long as those are. Each is greater than the one before it (bytewise), so
+ * none is there twice. */
+struct names_view {
+        const uint8_t *data;
+        uint16_t size;
+        uint8_t count;                       /* less than LIMIT_LOCKS_AT_ONCE */
+};
+
 /* True for UTF-8 (RFC 3629: shortest form, no surrogates) without control characters (C0, DEL, C1). Empty is fine. */
 bool name_is_clean_utf8(const char *text, size_t size);
 
@@ -41,9 +49,17 @@ bool node_name_is_valid(const char *text, size_t size);
 
 bool client_id_equal(const struct client_id *a, const struct client_id *b);
 bool lock_name_equal(const struct lock_name *a, const struct lock_name *b);
+/* Bytewise; of two of which one begins with the other, the shorter comes first. */
+int lock_name_compare(const struct lock_name *a, const struct lock_name *b);
 bool principal_equal(const struct principal *a, const struct principal *b);
 
 void lock_name_put(struct bytes *bytes, const struct lock_name *name);
+/* With their number before them. */
+void names_view_put(struct bytes *bytes, struct names_view names);
+/* In place; makes the reader bad when they are not well formed, or not in order behind first. */
+void names_view_get(struct bytes_reader *reader, const struct lock_name *first, struct names_view *ret_names);
+/* Takes the first of them away. False: there is none. */
+bool names_view_take(struct names_view *names, struct lock_name *ret_name);
 void client_id_put(struct bytes *bytes, const struct client_id *id);
 void principal_put(struct bytes *bytes, const struct principal *principal);
 /* Each makes the reader bad when the text is not a well-formed one; empty is accepted where the flag says so. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 
@@ -69,13 +70,14 @@ static int loader_read(struct loader *loader, FILE *file, const char *path, char
         return r;
 }
 
-/* A file that is not there says nothing. */
+/* A file that is not there says nothing; a link to one was meant to say something. */
 static int loader_read_path(struct loader *loader, const char *path, char error[512])
 {
         _cleanup_fclose_ FILE *file = fopen(path, "re");
         int r = -errno;
+        struct stat status;
 
-        if (!file && r == -ENOENT)
+        if (!file && r == -ENOENT && lstat(path, &status) < 0)
                 return 0;
         if (!file) {
                 (void)snprintf(error, 512, "%s: %s; a readable file would be accepted", path, strerror(-r));
@@ -216,6 +218,20 @@ static int loader_begin(struct loader *loader, enum config_role role, unsigned i
         return 0;
 }
 
+/* All is read: what belongs together is compared, and handed over when it is right. */
+static int loader_end(struct loader *loader, struct config_settings *ret_settings, struct config *ret_config, char error[512])
+{
+        int r = take_clients_from_witness(loader->settings, loader->config, error);
+
+        if (r == 0)
+                r = settings_check(loader->settings, loader->config, error);
+        if (r < 0)
+                return r;
+        *ret_settings = *loader->settings;
+        *ret_config = *loader->config;
+        return 0;
+}
+
 int config_settings_load(const char *directory, enum config_role role, unsigned instance, bool shared_only, struct config_settings *ret_settings,
                          struct config *ret_config, char error[512])
 {
@@ -234,15 +250,7 @@ int config_settings_load(const char *directory, enum config_role role, unsigned 
                 (void)snprintf(path, sizeof(path), "%s/follower-%u.ini", directory, instance);
                 r = loader_read_path(&loader, path, error);
         }
-        if (r == 0)
-                r = take_clients_from_witness(&settings, &config, error);
-        if (r == 0)
-                r = settings_check(&settings, &config, error);
-        if (r < 0)
-                return r;
-        *ret_settings = settings;
-        *ret_config = config;
-        return 0;
+        return r < 0 ? r : loader_end(&loader, ret_settings, ret_config, error);
 }
 
 int config_settings_load_stream(FILE *file, const char *path, enum config_role role, unsigned instance, struct config_settings *ret_settings,
@@ -256,13 +264,5 @@ int config_settings_load_stream(FILE *file, const char *path, enum config_role r
         r = loader_begin(&loader, role, instance, error);
         if (r == 0)
                 r = loader_read(&loader, file, path, error);
-        if (r == 0)
-                r = take_clients_from_witness(&settings, &config, error);
-        if (r == 0)
-                r = settings_check(&settings, &config, error);
-        if (r < 0)
-                return r;
-        *ret_settings = settings;
-        *ret_config = config;
-        return 0;
+        return r < 0 ? r : loader_end(&loader, ret_settings, ret_config, error);
 }

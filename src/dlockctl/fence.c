@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -161,21 +162,35 @@ static int take_input(struct target *target)
         }
 }
 
+/* The memory of the fence would be replaced by the input, and whoever is late accepted. */
+static int check_apart(const char *file, const char *path)
+{
+        struct stat memory, resource;
+
+        if (strcmp(file, path) == 0 || (stat(file, &memory) == 0 && stat(path, &resource) == 0 && memory.st_dev == resource.st_dev && memory.st_ino == resource.st_ino))
+                return tool_fail(EXIT_USAGE, "--into %s: that is FILE, which remembers the token; a file of its own, like %s.fence, would be right", path, path);
+        return EXIT_YES;
+}
+
 /* The check comes last: whoever was slow is found out. */
 static int put_into_place(const struct tool *tool, struct fence *fence)
 {
-        struct target target;
-        int code = target_begin(&target, tool->into, TARGET_SHARED);
+        struct target target = { .fd = -1 };
+        int code = check_apart(fence->file, tool->into);
 
         if (code == EXIT_YES)
+                code = target_begin(&target, tool->into, TARGET_SHARED);
+        if (code == EXIT_YES)
                 code = take_input(&target);
-        if (code == EXIT_YES) {
+        if (code == EXIT_YES)
                 code = ask_fence(tool, fence);
-                if (code <= EXIT_NO)
-                        show(tool, fence, code == EXIT_YES, false);
-        }
+        /* Neither was there before. */
+        if (code == EXIT_YES)
+                code = check_apart(fence->file, tool->into);
         if (code == EXIT_YES)
                 code = target_finish(&target);
+        if (code <= EXIT_NO)
+                show(tool, fence, code == EXIT_YES, tool->json);
         target_end(&target);
         return code;
 }

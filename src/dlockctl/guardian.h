@@ -8,6 +8,7 @@ enum stage {
         STAGE_RUNNING,
         STAGE_STOPPING,                      /* everybody got SIGTERM, or what --on-lost names is at work */
         STAGE_KILLING,
+        STAGE_KEEPING,                       /* nobody is left; --hold-at-least */
 };
 
 struct guardian {
@@ -19,6 +20,9 @@ struct guardian {
         bool alone;                          /* the front is gone */
         pid_t command;                       /* 0: not begun */
         bool ended;
+        bool told_to_end;                    /* by a signal: then the lock is kept no longer than the command */
+        bool gives_back;                     /* from then on a signal that tells to end makes it hurry */
+        uint64_t keep_until_ms;              /* --hold-at-least */
         int status;                          /* when ended: as of wait(2) */
         enum stage stage;
         uint64_t kill_at_ms;

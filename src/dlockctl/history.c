@@ -9,13 +9,23 @@ static bool is_of_session(const struct dlock_event *event)
         return strcmp(event->kind, "open") == 0 || ((strcmp(event->kind, "close") == 0 || strcmp(event->kind, "expire") == 0) && !*event->lock);
 }
 
+/* Its detail is more of what becomes of that lock: what else was wanted with it, or by whom it was broken and why. */
+static bool is_of_lock(const struct dlock_event *event)
+{
+        return *event->lock && *event->detail;
+}
+
 static void print_event(const struct dlock_event *event)
 {
         char when[48];
 
         (void)printf("%10" PRIu64 "  %s  ", event->index, tool_time(event->wall_ms, when));
-        if (!*event->lock && !*event->client) {
+        if (!*event->lock && !*event->client && !*event->detail) {
                 tool_print(stdout, event->kind);
+        } else if (*event->detail && !is_of_lock(event)) {
+                tool_print_column(event->kind, 13);
+                (void)printf("  ");
+                tool_print(stdout, event->detail);
         } else {
                 tool_print_column(event->kind, 13);
                 (void)printf("  ");
@@ -27,6 +37,10 @@ static void print_event(const struct dlock_event *event)
         }
         if (event->token)
                 (void)printf("  %s %" PRIu64, is_of_session(event) ? "session" : "token", event->token);
+        if (is_of_lock(event)) {
+                (void)printf("  ");
+                tool_print(stdout, event->detail);
+        }
         (void)printf("\n");
 }
 
@@ -40,6 +54,7 @@ static void put_event(const struct dlock_event *event)
         json_object_object_add(object, "lock", tool_json_text(event->lock));
         json_object_object_add(object, "client", tool_json_text(event->client));
         json_object_object_add(object, "token", tool_json_token(event->token));
+        json_object_object_add(object, "detail", tool_json_text(event->detail));
         json_object_object_add(object, "cluster_ms", json_object_new_uint64(event->cluster_ms));
         json_object_object_add(object, "wall_ms", json_object_new_uint64(event->wall_ms));
         tool_put_json(object);

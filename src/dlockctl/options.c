@@ -5,12 +5,14 @@
 #include "tool.h"
 
 #define TIMEOUT_MS_MAX UINT64_C(3600000)
+#define FOR_MS_MAX (366 * UINT64_C(86400000))
 
 enum { OPTION_CLIENTS = 256, OPTION_SECONDS, OPTION_PREFIX, OPTION_SPREAD, OPTION_FORCE, OPTION_CONSISTENT, OPTION_TOKEN, OPTION_INTO, OPTION_MINE, OPTION_MAX_AGE,
-       OPTION_NOTE, OPTION_TTL, OPTION_ONCE_PER, OPTION_TRY, OPTION_KILL_AFTER, OPTION_ON_LOST };
+       OPTION_NOTE, OPTION_TTL, OPTION_ONCE_PER, OPTION_WAIT, OPTION_REASON, OPTION_NOW, OPTION_KILL_AFTER, OPTION_ON_LOST, OPTION_HOLD_AT_LEAST,
+       OPTION_AFTER, OPTION_COUNT, OPTION_FOR, OPTION_ONCE, OPTION_UNIT, OPTION_FINISH, OPTION_LOCK_DELAY, OPTION_SHARED, OPTION_SLOTS, OPTION_ALSO };
 
 /* "+": options end at the first operand; ":": problems are told here. */
-static const char short_options[] = "+:s:c:t:jhVE:";
+static const char short_options[] = "+:s:c:t:jhVE:nw:";
 static const struct option long_options[] = {
         { "server", required_argument, NULL, 's' },
         { "client", required_argument, NULL, 'c' },
@@ -25,13 +27,27 @@ static const struct option long_options[] = {
         { "max-age", required_argument, NULL, OPTION_MAX_AGE },
         { "note", required_argument, NULL, OPTION_NOTE },
         { "ttl", required_argument, NULL, OPTION_TTL },
+        { "lock-delay", required_argument, NULL, OPTION_LOCK_DELAY },
         { "once-per", required_argument, NULL, OPTION_ONCE_PER },
         { "token", required_argument, NULL, OPTION_TOKEN },
         { "into", required_argument, NULL, OPTION_INTO },
-        { "try", no_argument, NULL, OPTION_TRY },
+        { "reason", required_argument, NULL, OPTION_REASON },
+        { "now", no_argument, NULL, OPTION_NOW },
+        { "try", no_argument, NULL, 'n' },
+        { "wait", optional_argument, NULL, OPTION_WAIT },
+        { "shared", no_argument, NULL, OPTION_SHARED },
+        { "slots", required_argument, NULL, OPTION_SLOTS },
+        { "also", required_argument, NULL, OPTION_ALSO },
         { "kill-after", required_argument, NULL, OPTION_KILL_AFTER },
         { "on-lost", required_argument, NULL, OPTION_ON_LOST },
+        { "hold-at-least", required_argument, NULL, OPTION_HOLD_AT_LEAST },
+        { "unit", required_argument, NULL, OPTION_UNIT },
+        { "finish", no_argument, NULL, OPTION_FINISH },
         { "conflict-exit-code", required_argument, NULL, 'E' },
+        { "after", required_argument, NULL, OPTION_AFTER },
+        { "count", required_argument, NULL, OPTION_COUNT },
+        { "for", required_argument, NULL, OPTION_FOR },
+        { "once", no_argument, NULL, OPTION_ONCE },
         { "clients", required_argument, NULL, OPTION_CLIENTS },
         { "seconds", required_argument, NULL, OPTION_SECONDS },
         { "prefix", required_argument, NULL, OPTION_PREFIX },
@@ -58,7 +74,7 @@ static void print_help(const struct command *commands)
 {
         (void)printf("dlockctl [OPTIONS] COMMAND [OPTIONS] [OPERAND]\n\nAsks a dlock cluster for locks. Without a command: status.\n\n");
         for (const struct command *command = commands; command->name; command++)
-                (void)printf("  %-15s%-10s%s\n", command->name, command->operands, command->summary);
+                (void)printf("  %-15s%-8s  %s\n", command->name, command->operands, command->summary);
         (void)printf("\n%s\n%s", options_help, exit_help);
 }
 
@@ -135,6 +151,11 @@ static int take_run_option(struct tool *tool, int option)
                         return tool_fail(EXIT_USAGE, "--kill-after %s: a time like 500ms, 5s or 1min would be right", optarg);
                 tool->kill_after_ms = (int64_t)ms;
                 return -1;
+        case OPTION_HOLD_AT_LEAST:
+                if (!parse_time(optarg, &ms) || ms > DLOCK_TTL_MAX)
+                        return tool_fail(EXIT_USAGE, "--hold-at-least %s: a time like 30s or 5min, up to 24h, would be right", optarg);
+                tool->hold_at_least_ms = ms;
+                return -1;
         case OPTION_ON_LOST:
                 if (!*optarg)
                         return tool_fail(EXIT_USAGE, "--on-lost without a value: term, kill, or a command of the shell would be right");
@@ -146,8 +167,67 @@ static int take_run_option(struct tool *tool, int option)
                         return tool_fail(EXIT_USAGE, "--conflict-exit-code %s: a number from 0 to 255 would be right", optarg);
                 return -1;
         default:
-                return -1;                   /* --try is what it does anyway */
+                return -1;
         }
+}
+
+/* -1, or what to exit with. */
+static int take_hold_option(struct tool *tool, int option)
+{
+        if (option == OPTION_FINISH)
+                tool->finish = true;
+        else if (strlen(optarg) < 9 || strcmp(optarg + strlen(optarg) - 8, ".service") != 0 || strchr(optarg, '/'))
+                return tool_fail(EXIT_USAGE, "--unit %s: the name of a service of systemd, like app.service, would be right", optarg);
+        else
+                tool->unit = optarg;
+        return -1;
+}
+
+/* -1, or what to exit with. */
+static int take_follow_option(struct tool *tool, int option)
+{
+        uint64_t ms;
+
+        switch (option) {
+        case OPTION_AFTER:
+                if (!tool_parse_token(optarg, &tool->after_index))
+                        return tool_fail(EXIT_USAGE, "--after %s: a number from 1 to 2^53 - 1, as watch tells it, would be right", optarg);
+                return -1;
+        case OPTION_COUNT:
+                if (!tool_parse_token(optarg, &tool->count))
+                        return tool_fail(EXIT_USAGE, "--count %s: a number from 1 on would be right", optarg);
+                return -1;
+        default:
+                if (!parse_time(optarg, &ms) || ms > FOR_MS_MAX)
+                        return tool_fail(EXIT_USAGE, "--for %s: a time like 500ms, 10s or 1h, up to 366d, would be right", optarg);
+                tool->for_ms = (int64_t)ms;
+                return -1;
+        }
+}
+
+/* -1, or what to exit with. The last of them counts. */
+static int take_wait_option(struct tool *tool, int option)
+{
+        tool->tries = option == 'n';
+        tool->wait_ms = tool->tries ? 0 : DLOCK_WAIT_FOREVER;
+        if (option == 'n' || !optarg)
+                return -1;
+        if (!parse_time(optarg, &tool->wait_ms) || tool->wait_ms == 0)
+                return tool_fail(EXIT_USAGE, "--wait %s: a time like 500ms, 30s or 2h would be right, or none for as long as it takes: --wait, or --wait=TIME", optarg);
+        return -1;
+}
+
+/* -1, or what to exit with. Of --slots the last counts. */
+static int take_together_option(struct tool *tool, int option)
+{
+        uint64_t slots = DLOCK_SHARED;
+
+        if (option == OPTION_SLOTS && (!tool_parse_token(optarg, &slots) || slots > DLOCK_SLOTS_MAX))
+                return tool_fail(EXIT_USAGE, "--slots %s: a number from 1 to %d would be right", optarg, DLOCK_SLOTS_MAX);
+        if (tool->slots != 0 && (tool->slots == DLOCK_SHARED) != (option == OPTION_SHARED))
+                return tool_fail(EXIT_USAGE, "--shared and --slots: one of both would be right");
+        tool->slots = (uint32_t)slots;
+        return -1;
 }
 
 static int misplaced_option(const char *name, const char *command)
@@ -204,7 +284,7 @@ static int take_option(struct tool *tool, const struct command *commands, int op
                 return -1;
         case OPTION_CONSISTENT:
                 if (!tool->command || !tool->command->looks)
-                        return misplaced_option(name, "check and show");
+                        return misplaced_option(name, "check, show and observe");
                 tool->consistent = true;
                 return -1;
         case OPTION_MINE:
@@ -219,17 +299,39 @@ static int take_option(struct tool *tool, const struct command *commands, int op
                         return tool_fail(EXIT_USAGE, "--max-age %s: a time like 500ms or 10s, up to 1h, would be right", optarg);
                 tool->max_age_ms = (int64_t)ms;
                 return -1;
+        case OPTION_AFTER:
+        case OPTION_COUNT:
+        case OPTION_FOR:
+                if (!tool->command || !tool->command->follows)
+                        return misplaced_option(name, "watch and observe");
+                return take_follow_option(tool, option);
+        case OPTION_ONCE:
+                if (!tool->command || !tool->command->observes)
+                        return misplaced_option(name, "observe");
+                tool->once = true;
+                return -1;
         case OPTION_NOTE:
-                if (!tool->command || !tool->command->takes)
-                        return misplaced_option(name, "preempt and run");
+                if (tool->command && tool->command->observes) {
+                        tool->note_only = true;
+                        return -1;
+                }
+                if (!tool->command || !(tool->command->takes || tool->command->holds))
+                        return misplaced_option(name, "preempt, run and hold");
                 tool->note = optarg;
                 return -1;
         case OPTION_TTL:
                 if (!tool->command || !tool->command->lives)
-                        return misplaced_option(name, "preempt, renew and run");
+                        return misplaced_option(name, "preempt, renew, run and hold");
                 if (!parse_time(optarg, &ms) || ms < DLOCK_TTL_MIN || ms > DLOCK_TTL_MAX)
                         return tool_fail(EXIT_USAGE, "--ttl %s: a time from 1s to 24h would be right", optarg);
                 tool->ttl_ms = (uint32_t)ms;
+                return -1;
+        case OPTION_LOCK_DELAY:
+                if (!tool->command || !tool->command->lives || !(tool->command->takes || tool->command->holds))
+                        return misplaced_option(name, "preempt, run and hold");
+                if (!parse_time(optarg, &ms) || ms > DLOCK_LOCK_DELAY_MAX)
+                        return tool_fail(EXIT_USAGE, "--lock-delay %s: a time up to 10min, like 2s, or 0 for none, would be right", optarg);
+                tool->lock_delay_ms = (int64_t)ms;
                 return -1;
         case OPTION_ONCE_PER:
                 if (!tool->command || !tool->command->takes)
@@ -238,20 +340,55 @@ static int take_option(struct tool *tool, const struct command *commands, int op
                         return tool_fail(EXIT_USAGE, "--once-per %s: a time from 1s to 366d, like 50min or 23h, would be right", optarg);
                 tool->period_ms = ms;
                 return -1;
+        case 'n':
+        case 'w':
+        case OPTION_WAIT:
+                if (!tool->command || !tool->command->waits)
+                        return misplaced_option(option == 'n' ? "try" : "wait", "preempt, run and hold");
+                return take_wait_option(tool, option);
+        case OPTION_SHARED:
+        case OPTION_SLOTS:
+                if (!tool->command || !tool->command->waits)
+                        return misplaced_option(name, "preempt, run and hold");
+                return take_together_option(tool, option);
+        case OPTION_ALSO:
+                if (!tool->command || !(tool->command->runs || tool->command->holds))
+                        return misplaced_option(name, "run and hold");
+                tool_add_lock(tool, optarg);
+                return -1;
         case OPTION_TOKEN:
                 if (!tool->command || !tool->command->names_a_hold)
-                        return misplaced_option(name, "release and fence");
+                        return misplaced_option(name, "release, check, fence and break");
                 if (!tool_parse_token(optarg, &tool->token))
                         return tool_fail(EXIT_USAGE, "--token %s: a number from 1 to 2^53 - 1, as preempt or check tells it, would be right", optarg);
+                return -1;
+        case OPTION_REASON:
+        case OPTION_NOW:
+                if (!tool->command || !tool->command->breaks)
+                        return misplaced_option(name, "break");
+                if (option == OPTION_REASON && !*optarg)
+                        return tool_fail(EXIT_USAGE, "--reason without a value: why the lock is taken away would be right");
+                if (option == OPTION_REASON)
+                        tool->reason = optarg;
+                else
+                        tool->now = true;
                 return -1;
         case OPTION_INTO:
                 if (!tool->command || !tool->command->fences)
                         return misplaced_option(name, "fence");
                 tool->into = optarg;
                 return -1;
-        case OPTION_TRY:
         case OPTION_KILL_AFTER:
+                if (!tool->command || !(tool->command->runs || tool->command->holds))
+                        return misplaced_option(name, "run and hold");
+                return take_run_option(tool, option);
+        case OPTION_UNIT:
+        case OPTION_FINISH:
+                if (!tool->command || !tool->command->holds)
+                        return misplaced_option(name, "hold");
+                return take_hold_option(tool, option);
         case OPTION_ON_LOST:
+        case OPTION_HOLD_AT_LEAST:
         case 'E':
                 if (!tool->command || !tool->command->runs)
                         return misplaced_option(option == 'E' ? "conflict-exit-code" : name, "run");
@@ -263,13 +400,24 @@ static int take_option(struct tool *tool, const struct command *commands, int op
         }
 }
 
+/* To observe a note is a question, and takes no value. */
+static void options_of(const struct command *command, struct option options[sizeof(long_options) / sizeof(long_options[0])])
+{
+        (void)memcpy(options, long_options, sizeof(long_options));
+        for (struct option *option = options; option->name; option++)
+                if (option->val == OPTION_NOTE && command && command->observes)
+                        option->has_arg = no_argument;
+}
+
 static int read_options(struct tool *tool, const struct command *commands, int argc, char **argv)
 {
+        struct option options[sizeof(long_options) / sizeof(long_options[0])];
         int option, which = 0, r;
 
+        options_of(tool->command, options);
         opterr = 0;
         optind = 0;                          /* anew, also what the last argv left behind */
-        while ((option = getopt_long(argc, argv, short_options, long_options, &which)) >= 0) {
+        while ((option = getopt_long(argc, argv, short_options, options, &which)) >= 0) {
                 r = take_option(tool, commands, option, long_options[which].name, argv);
                 if (r >= 0)
                         return r;
@@ -277,15 +425,35 @@ static int read_options(struct tool *tool, const struct command *commands, int a
         return -1;
 }
 
+/* A time behind --wait is meant for it, and must become no name: whoever wrote it would wait without an end, for the lock of that name too. */
+static int check_wait(char **argv)
+{
+        uint64_t ms;
+
+        if (optind < 2 || !argv[optind] || strcmp(argv[optind - 1], "--wait") != 0 || !parse_time(argv[optind], &ms))
+                return -1;
+        return tool_fail(EXIT_USAGE, "--wait %s: --wait=%s would be right, or --wait -- %s for what is called so", argv[optind], argv[optind], argv[optind]);
+}
+
 static int check_operands(const struct command *command, int count)
 {
-        static const char *const numbers[] = { "no operand", "one operand", "at most one operand", "a file, and maybe a command", "a name and a command" };
+        static const char *const numbers[] = { "no operand", "one operand", "at most one operand", "a file, and maybe a command", "a name and a command", "one operand or more" };
 
         if (count >= command->operands_min && count <= command->operands_max)
                 return -1;
         return tool_fail(EXIT_USAGE, "%s takes %s: dlockctl %s [OPTIONS]%s%s would be right", command->name,
-                         numbers[command->operands_max == 0 ? 0 : command->runs ? 4 : command->operands_max > 1 ? 3 : command->operands_min == 1 ? 1 : 2], command->name, *command->operands ? " " : "",
+                         numbers[command->operands_max == 0 ? 0 : command->runs ? 4 : command->names_several ? 5 : command->operands_max > 1 ? 3 : command->operands_min == 1 ? 1 : 2], command->name, *command->operands ? " " : "",
                          command->operands);
+}
+
+/* Options that come too late must not become names. */
+static int check_names(const struct command *command, bool are_names, char **operands)
+{
+        for (char **operand = operands; command->names_several && !are_names && *operand; operand++)
+                if (**operand == '-')
+                        return tool_fail(EXIT_USAGE, "%s: options come before the names: dlockctl %s [OPTIONS] %s would be right, with -- before a name that begins with -", *operand,
+                                         command->name, command->operands);
+        return -1;
 }
 
 static int read_all(struct tool *tool, const struct command *commands, int argc, char **argv, char ***ret_operands)
@@ -293,6 +461,7 @@ static int read_all(struct tool *tool, const struct command *commands, int argc,
         static char status[] = "status";
         static char *without_command[] = { status, NULL };
         const char *name;
+        bool are_names;
         char *lock;
         int r;
 
@@ -311,14 +480,19 @@ static int read_all(struct tool *tool, const struct command *commands, int argc,
         if (!tool->command->name)
                 return tool_fail(EXIT_USAGE, "unknown command %s; dlockctl --help lists them", name);
         r = read_options(tool, commands, argc, argv);
+        if (r < 0)
+                r = check_wait(argv);
         if (r >= 0)
                 return r;
+        are_names = strcmp(argv[optind - 1], "--") == 0;
         argc -= optind;
         argv += optind;
         if (tool->command->runs && argc > 0) {
                 /* No command begins with '-': what does so after NAME is an option. */
                 lock = argv[0];
                 r = read_options(tool, commands, argc, argv);
+                if (r < 0)
+                        r = check_wait(argv);
                 if (r >= 0)
                         return r;
                 argc -= optind - 1;
@@ -326,13 +500,26 @@ static int read_all(struct tool *tool, const struct command *commands, int argc,
                 argv[0] = lock;
         }
         *ret_operands = argv;
-        return check_operands(tool->command, argc);
+        r = check_operands(tool->command, argc);
+        return r >= 0 ? r : check_names(tool->command, are_names, argv);
+}
+
+/* What is wrong before the command is wrong for it, too: for the first of the words behind that is one. Whether they would have been that, had
+ * the option been right, nobody knows. */
+static const struct command *command_among(const struct command *commands, char **words)
+{
+        for (; *words; words++)
+                for (const struct command *command = commands; command->name; command++)
+                        if (strcmp(command->name, *words) == 0)
+                                return command;
+        return NULL;
 }
 
 int options_read(struct tool *tool, const struct command *commands, int argc, char **argv, char ***ret_operands)
 {
         int code = read_all(tool, commands, argc, argv, ret_operands);
+        const struct command *command = tool->command ? tool->command : command_among(commands, argv + (optind < argc ? optind : argc));
 
         /* Not a status that a command of the user's may well have. */
-        return code == EXIT_USAGE && tool->command && tool->command->runs ? EXIT_USAGE_BESIDE : code;
+        return code == EXIT_USAGE && command && (command->runs || command->holds) ? EXIT_USAGE_BESIDE : code;
 }

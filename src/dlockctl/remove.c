@@ -25,23 +25,10 @@ static void print_rest(const struct tool *tool, const char *removed)
 
 int command_remove(struct tool *tool, char **operands)
 {
-        struct dlock_answer answer;
-        int code = tool_open(tool);
+        int code = tool_ask_node(tool, dlock_remove, operands[0], "removed");
 
-        if (code)
+        if (code != EXIT_YES || tool->json)
                 return code;
-        if (dlock_remove(tool->dlock, operands[0], &answer) < 0)
-                return tool_call_failed(tool);
-        code = tool_outcome(&answer);
-        if (code)
-                return code;
-        if (tool->json) {
-                struct json_object *object = json_object_new_object();
-
-                json_object_object_add(object, "removed", json_object_new_string(operands[0]));
-                tool_put_json(object);
-                return EXIT_YES;
-        }
         (void)printf("%s is no member any more", operands[0]);
         print_rest(tool, operands[0]);
         (void)printf("; should it come back, stop it and empty its state directory: then it joins, at its [cluster] join, as a new node\n");

@@ -68,7 +68,7 @@ static int take_signal(struct front *front, const struct signalfd_siginfo *info)
                 front->interrupted = true;
         if (ends_by_default(order.number) && atomic_compare_exchange_strong(&front->plan.shared->phase, &asking, RUN_WITHDRAWN))
                 return 128 + order.number;
-        if (atomic_load(&front->plan.shared->phase) == RUN_HELD)
+        if (atomic_load(&front->plan.shared->phase) >= RUN_HELD)
                 (void)send(front->socket, &order, sizeof(order), MSG_NOSIGNAL | MSG_DONTWAIT);
         return 0;
 }
@@ -88,23 +88,26 @@ static int take_signals(struct front *front)
 /* Returns when nobody is left; says so when that is too late. */
 static void stop_all(struct front *front, uint64_t kill_at_ms)
 {
-        uint64_t deadline_ms = atomic_load(&front->plan.shared->deadline_ms), last_ms = deadline_ms - front->plan.margin_ms, pause_ms = 1;
+        uint64_t granted_ms = atomic_load(&front->plan.shared->deadline_ms), deadline_ms = granted_ms > 0 ? granted_ms : UINT64_MAX;
+        uint64_t last_ms = deadline_ms - front->plan.times.margin_ms, pause_ms = 1;
         bool told = false;
         int status;
 
-        if (kill_at_ms > run_now_ms())
+        if (kill_at_ms > lease_now_ms())
                 (void)tree_signal(&front->tree, SIGTERM);
         for (;;) {
                 struct pollfd ready = { .fd = front->signals, .events = POLLIN };
-                uint64_t now_ms = run_now_ms();
+                uint64_t now_ms = lease_now_ms();
 
                 (void)tree_reap(&front->tree, front->guardian, &status);
-                if (tree_is_empty(&front->tree))
+                if (tree_is_empty(&front->tree) && cgroup_is_empty(run_cgroup(&front->plan)))
                         return;
-                if (now_ms >= kill_at_ms || now_ms >= last_ms)
+                if (now_ms >= kill_at_ms || now_ms >= last_ms) {
+                        cgroup_kill(run_cgroup(&front->plan));
                         tree_kill(&front->tree);
+                }
                 if (!told && now_ms >= deadline_ms) {
-                        (void)tool_fail(0, "%s: some of what %s started cannot be killed, and the lock has ended", front->plan.lock, front->plan.command[0]);
+                        (void)tool_fail(0, "%s: some of what %s started cannot be killed, and the lock has ended", front->plan.label, front->plan.command[0]);
                         told = true;
                 }
                 (void)poll(&ready, 1, (int)pause_ms);
@@ -113,21 +116,47 @@ static void stop_all(struct front *front, uint64_t kill_at_ms)
         }
 }
 
-/* By the same client id; a token that is not known yet is whichever it has. False, and why, in text. */
-static bool give_back(const struct front *front, char *text, size_t size)
+/* The lease in which a guardian that is dead stands in the queue, or stood before it was granted the lock. 0: none; -EIO: that is not known, and why. */
+static int find_place(const struct run_plan *plan, struct dlock *dlock, uint64_t *ret_session, char *text, size_t size)
 {
-        const struct dlock_request request = { .operation = DLOCK_OP_RELEASE, .lock = front->plan.lock, .token = atomic_load(&front->plan.shared->token) };
+        struct dlock_request request = { .operation = DLOCK_OP_QUEUE, .lock = plan->lock, .consistent = 1 };
+        struct dlock_answer answer;
+
+        *ret_session = 0;
+        do {
+                int r = dlock_ask(dlock, &request, &answer);
+
+                if (r < 0 || (answer.outcome != DLOCK_YES && answer.outcome != DLOCK_NO)) {
+                        (void)snprintf(text, size, "%s", r < 0 ? dlock_get_error(dlock) : answer.reason);
+                        return -EIO;
+                }
+                for (size_t i = 0; i < answer.count; i++)
+                        if (strcmp(answer.rows[i].owner, plan->client) == 0)
+                                *ret_session = answer.rows[i].session;
+                if (answer.count > 0)
+                        request.after_token = answer.rows[answer.count - 1].token;
+        } while (*ret_session == 0 && answer.more);
+        return 0;
+}
+
+bool run_give_back(const struct run_plan *plan, char *text, size_t size)
+{
+        uint64_t token = atomic_load(&plan->shared->token), session = atomic_load(&plan->shared->session);
+        struct dlock_request request;
         struct dlock_answer answer;
         struct dlock *dlock;
-        bool done = false;
+        bool done = true;
 
-        if (run_open(&front->plan, &dlock, text, size) < 0)
+        if (lease_open(plan->tool, plan->client, &dlock, text, size) < 0)
                 return false;
-        if (dlock_ask(dlock, &request, &answer) < 0)
-                (void)snprintf(text, size, "%s", dlock_get_error(dlock));
-        else {
-                done = answer.outcome == DLOCK_YES || answer.outcome == DLOCK_NO;
-                (void)snprintf(text, size, "%s", answer.reason);
+        /* Its place in the queue would be granted the lock, for nobody; and with its lease goes what it was granted meanwhile. */
+        if (token == 0 && plan->tool->wait_ms > 0)
+                done = find_place(plan, dlock, &session, text, size) >= 0;
+        for (size_t i = 0; done && lease_give_back_request(plan->tool, plan->lock, token, session, i, &request); i++) {
+                int r = dlock_ask(dlock, &request, &answer);
+
+                done = r >= 0 && (answer.outcome == DLOCK_YES || answer.outcome == DLOCK_NO);
+                (void)snprintf(text, size, "%s", r < 0 ? dlock_get_error(dlock) : answer.reason);
         }
         (void)dlock_free(dlock);
         return done;
@@ -138,16 +167,19 @@ static int take_over(struct front *front, bool died)
 {
         const struct run_plan *plan = &front->plan;
         char reason[512], duration[48];
-        bool held = front->held;
+        bool kept = atomic_load(&plan->shared->phase) == RUN_KEPT, stopped = front->held && !kept;
+        int code = kept ? atomic_load(&plan->shared->code) : stopped ? LEASE_EXIT_LOST : LEASE_EXIT_UNKNOWN;
+        const char *what = kept ? "before --hold-at-least was over" : stopped ? plan->command[0] : "nothing was run";
 
-        stop_all(front, died ? run_now_ms() + plan->grace_ms : 0);
+        stop_all(front, died ? lease_now_ms() + plan->times.grace_ms : 0);
+        atomic_store(&plan->shared->phase, RUN_OVER);
+        cgroup_remove(run_cgroup(plan));
         if (!died)
-                return tool_fail(RUN_EXIT_LOST, "%s: the lock was lost while dlockctl's guardian stood still, %s and all that it started was stopped", plan->lock, plan->command[0]);
-        if (give_back(front, reason, sizeof(reason)))
-                return tool_fail(held ? RUN_EXIT_LOST : RUN_EXIT_UNKNOWN, "%s: dlockctl's guardian was killed, %s%s, and the lock was given back", plan->lock,
-                                 held ? plan->command[0] : "nothing was run", held ? " and all that it started was stopped" : "");
-        return tool_fail(held ? RUN_EXIT_LOST : RUN_EXIT_UNKNOWN, "%s: dlockctl's guardian was killed, %s%s; the lease ends by itself within %s: %s", plan->lock,
-                         held ? plan->command[0] : "nothing was run", held ? " and all that it started was stopped" : "", tool_duration(plan->ttl_ms, duration), reason);
+                return tool_fail(LEASE_EXIT_LOST, "%s: the lock was lost while dlockctl's guardian stood still, %s and all that it started was stopped", plan->label, plan->command[0]);
+        if (run_give_back(plan, reason, sizeof(reason)))
+                return tool_fail(code, "%s: dlockctl's guardian was killed, %s%s, and the lock was given back", plan->label, what, stopped ? " and all that it started was stopped" : "");
+        return tool_fail(code, "%s: dlockctl's guardian was killed, %s%s; the lease ends by itself within %s: %s", plan->label, what, stopped ? " and all that it started was stopped" : "",
+                         tool_duration(plan->times.ttl_ms, duration), reason);
 }
 
 /* --- with the guardian --- */
@@ -156,7 +188,7 @@ static int end(struct front *front, const struct run_report *report)
 {
         int code = report->code;
 
-        if (code == RUN_EXIT_HELD && front->plan.tool->conflict_code >= 0 && !front->held)
+        if ((code == LEASE_EXIT_HELD || code == LEASE_EXIT_TIMED_OUT) && front->plan.tool->conflict_code >= 0 && !front->held)
                 code = front->plan.tool->conflict_code;
         if (*report->text)
                 (void)tool_fail(0, "%s", report->text);
@@ -190,7 +222,7 @@ static bool hear_guardian(struct front *front, int *ret_code)
 /* While the guardian does its work, each renewal moves the deadline on before this moment comes. */
 static uint64_t own_turn_ms(const struct front *front)
 {
-        return atomic_load(&front->plan.shared->deadline_ms) - front->plan.margin_ms / 2;
+        return atomic_load(&front->plan.shared->deadline_ms) - front->plan.times.margin_ms / 2;
 }
 
 static bool is_at_work(const struct front *front)
@@ -207,7 +239,7 @@ static int watch(struct front *front)
                 struct pollfd ready[] = { { .fd = front->signals, .events = POLLIN }, { .fd = front->socket, .events = POLLIN }, { .fd = front->timer, .events = POLLIN } };
 
                 if (is_at_work(front))
-                        run_set_timer(front->timer, own_turn_ms(front));
+                        lease_set_timer(front->timer, own_turn_ms(front));
                 (void)poll(ready, 3, -1);
                 (void)!read(front->timer, &times, sizeof(times));
                 code = take_signals(front);
@@ -215,7 +247,7 @@ static int watch(struct front *front)
                         return code;
                 if (hear_guardian(front, &code))
                         return code;
-                if (is_at_work(front) && run_now_ms() >= own_turn_ms(front))
+                if (is_at_work(front) && lease_now_ms() >= own_turn_ms(front))
                         return take_over(front, false);
         }
 }
@@ -245,13 +277,14 @@ static int open_front(struct front *front)
         int r;
 
         block_signals(&front->plan, &set);
+        run_start_watcher(&front->plan);
         r = tree_begin(&front->tree);
         if (r < 0)
-                return tool_fail(RUN_EXIT_FAILED, "processes cannot be watched over: %s", r == -ENOSYS ? "/proc is not there" : strerror(-r));
+                return tool_fail(LEASE_EXIT_FAILED, "processes cannot be watched over: %s", r == -ENOSYS ? "/proc is not there" : strerror(-r));
         front->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-        front->timer = run_new_timer();
+        front->timer = lease_new_timer();
         r = front->signals < 0 || front->timer < 0 ? -errno : start_guardian(front);
-        return r < 0 ? tool_fail(RUN_EXIT_FAILED, "%s", strerror(-r)) : 0;
+        return r < 0 ? tool_fail(LEASE_EXIT_FAILED, "%s", strerror(-r)) : 0;
 }
 
 /* Whoever runs a loop of commands wants to know that ^C has ended one: a shell looks for the signal itself, not for its number. */

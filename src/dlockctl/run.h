@@ -1,23 +1,20 @@
-/* run.h - what the two processes of dlockctl run share.
+/* run.h - what the processes of dlockctl run share.
  *
  * The front is the one that was started: it passes signals on and says what came of it. The guardian below it has the lock,
  * renews it, and has the command below itself. Each of both can stop everything alone: the guardian when the front dies, and on time when
- * the lock is lost; the front when the guardian dies, or does nothing when it should. */
+ * the lock is lost; the front when the guardian dies, or does nothing when it should. The watcher, which is nobody's child, does so when both are
+ * dead or stand still: it makes the command's cgroup, where there may be one, and can do nothing without. */
 #pragma once
 
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 
-#include "tool.h"
+#include "cgroup.h"
+#include "lease.h"
 
-/* Beside those of the command. */
+/* Beside those of a lease, and of the command. */
 enum run_exit {
-        RUN_EXIT_HELD = 119,
-        RUN_EXIT_LOST = 120,
-        RUN_EXIT_UNKNOWN = 121,
-        RUN_EXIT_UNREACHABLE = 122,
-        RUN_EXIT_FAILED = EXIT_USAGE_BESIDE, /* also refused, or something on this side */
         RUN_EXIT_NOT_RUN = 126,
         RUN_EXIT_NOT_FOUND = 127,
 };
@@ -26,29 +23,34 @@ enum run_phase {
         RUN_ASKING,
         RUN_WITHDRAWN,                       /* by the front: nothing is to be run any more */
         RUN_HELD,                            /* by the guardian: the command is run */
-        RUN_OVER,                            /* nothing is left of it */
+        RUN_KEPT,                            /* nothing is left of it, and --hold-at-least is not over */
+        RUN_OVER,
 };
 
 /* In memory of both: what each can read also when the other one stands still. */
 struct run_shared {
         _Atomic enum run_phase phase;        /* whoever takes it from RUN_ASKING decides */
         _Atomic uint64_t token;              /* 0: none was granted yet */
+        _Atomic uint64_t session;            /* of the lease, when it is of several locks; else 0 */
         _Atomic uint64_t deadline_ms;        /* CLOCK_BOOTTIME, moved with every renewal */
+        _Atomic int code;                    /* what the command has ended with, from RUN_KEPT on */
+        _Atomic bool has_cgroup;             /* then, and not before: */
+        char cgroup[CGROUP_PATH_SIZE];       /* of the command */
 };
 
 struct run_plan {
         const struct tool *tool;
-        const char *lock;
+        const char *lock;                    /* the first, of several */
+        const char *label;                   /* all of them, for people */
         char **command;
         const char *on_lost;                 /* "term", "kill", or a command line */
-        uint32_t ttl_ms;
-        uint32_t grace_ms;                   /* from SIGTERM to SIGKILL */
-        uint32_t margin_ms;                  /* from SIGKILL to the deadline; the front acts after half of it */
-        char client[37];
+        struct lease_times times;            /* of the margin, the front acts after half */
+        char client[LEASE_CLIENT_SIZE];
         pid_t front, group;
         sigset_t mask;                       /* signals, as the command shall find them */
         bool ignores_child;
         struct run_shared *shared;
+        int watcher;                         /* that hears when all who have it are dead; -1: there is none */
 };
 
 /* Guardian to front: first that the command is about to begin, then the end. */
@@ -70,16 +72,21 @@ static inline bool run_kills_at_once(const struct run_plan *plan)
         return strcmp(plan->on_lost, "kill") == 0;
 }
 
+/* "": there is none, or none yet. */
+static inline const char *run_cgroup(const struct run_plan *plan)
+{
+        return atomic_load(&plan->shared->has_cgroup) ? plan->shared->cgroup : "";
+}
+
 /* What the options say; 0, or what to exit with after a line on standard error. */
 int run_make_plan(struct run_plan *plan, const struct tool *tool, char **operands);
 
-uint64_t run_now_ms(void);                   /* CLOCK_BOOTTIME, which goes on while the host is suspended */
-/* A timer of that clock; it wakes poll(2) at once after a suspend. -errno. */
-int run_new_timer(void);
-void run_set_timer(int timer, uint64_t at_ms);
-
-/* A handle of the client that this run is. 0, or -errno, and a line for people in text. */
-int run_open(const struct run_plan *plan, struct dlock **ret_dlock, char *text, size_t size);
-
 /* The life of the guardian, on its end of a SOCK_SEQPACKET. What the process exits with, which nobody asks. */
 int run_guard(const struct run_plan *plan, int front);
+
+/* Before anybody takes orphans, so that the watcher is none of them. Without one all goes on as if there were no cgroups. */
+void run_start_watcher(struct run_plan *plan);
+/* Puts what is about to be the command into a cgroup, if that is to be had soon. data: the plan. */
+void run_confine(const void *data, pid_t pid);
+/* In place of a guardian that cannot: by the same client id; a token that is not known yet is whichever it has. False, and why, in text. */
+bool run_give_back(const struct run_plan *plan, char *text, size_t size);

@@ -17,7 +17,16 @@ void spawn_leave_files(int count)
                 (void)close(fd);
 }
 
-_Noreturn static void begin(const struct spawn *spawn, pid_t parent, int report)
+/* Is over also when the other process is. */
+static void wait_for(int gate)
+{
+        char word;
+
+        while (read(gate, &word, 1) < 0 && errno == EINTR) {
+        }
+}
+
+_Noreturn static void begin(const struct spawn *spawn, pid_t parent, int report, int gate)
 {
         int problem;
 
@@ -31,6 +40,7 @@ _Noreturn static void begin(const struct spawn *spawn, pid_t parent, int report)
         if (spawn->ignores_child)
                 (void)signal(SIGCHLD, SIG_IGN);
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+        wait_for(gate);
         if (getppid() != parent)
                 _exit(127);
         (void)sigprocmask(SIG_SETMASK, spawn->mask, NULL);
@@ -43,16 +53,28 @@ _Noreturn static void begin(const struct spawn *spawn, pid_t parent, int report)
 int spawn(const struct spawn *spawn, pid_t *ret_pid)
 {
         pid_t pid, self = getpid();
-        int report[2], problem = 0;
+        int report[2], gate[2], problem = 0;
         ssize_t size;
 
         if (pipe2(report, O_CLOEXEC) < 0)
                 return -errno;
+        if (pipe2(gate, O_CLOEXEC) < 0) {
+                problem = errno;
+                (void)close(report[0]);
+                (void)close(report[1]);
+                return -problem;
+        }
         pid = fork();
-        if (pid == 0)
-                begin(spawn, self, report[1]);
+        if (pid == 0) {
+                (void)close(gate[1]);
+                begin(spawn, self, report[1], gate[0]);
+        }
         problem = pid < 0 ? errno : 0;
         (void)close(report[1]);
+        if (pid > 0 && spawn->before)
+                spawn->before(spawn->data, pid);
+        (void)close(gate[0]);
+        (void)close(gate[1]);
         do
                 size = pid < 0 ? 0 : read(report[0], &problem, sizeof(problem));
         while (size < 0 && errno == EINTR);

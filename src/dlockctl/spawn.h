@@ -11,6 +11,8 @@ struct spawn {
         bool ignores_child;                  /* SIGCHLD was ignored, and shall be so */
         pid_t group;                         /* that it joins: ^C and ^Z of the terminal go to one */
         int output;                          /* its standard input is /dev/null, and this its standard output; -1: both as here */
+        void (*before)(const void *data, pid_t pid); /* is called when there is the process, but not yet the program; NULL: nothing */
+        const void *data;
 };
 
 /* Searches $PATH, and returns when the program has begun: 0; the -errno of execve(2) or fork(2): it has not. The program is

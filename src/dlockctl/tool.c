@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <time.h>
 #include <wchar.h>
 
@@ -48,15 +50,31 @@ int tool_outcome(const struct dlock_answer *answer)
         case DLOCK_UNREACHABLE:
                 return tool_fail(EXIT_UNREACHABLE, "%s", answer->reason);
         case DLOCK_REJECTED:
+        case DLOCK_REENTERED:
                 return tool_fail(EXIT_USAGE, "refused%s%s: %s", at, answer->server, answer->reason);
         }
         return EXIT_UNKNOWN;
 }
 
+int tool_catch_signals(sigset_t *ret_set)
+{
+        static const int numbers[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT };
+        struct sigaction action;
+        int signals;
+
+        (void)sigemptyset(ret_set);
+        for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+                if (sigaction(numbers[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+                        (void)sigaddset(ret_set, numbers[i]);
+        (void)sigprocmask(SIG_BLOCK, ret_set, NULL);
+        signals = signalfd(-1, ret_set, SFD_CLOEXEC | SFD_NONBLOCK);
+        return signals < 0 ? -errno : signals;
+}
+
 int tool_ask(struct tool *tool, const char *lock, const struct tool_question *question)
 {
         struct dlock_answer answer;
-        int code = tool_open(tool);
+        int code = tool->dlock ? 0 : tool_open(tool);
 
         if (code)
                 return code;
@@ -72,6 +90,25 @@ int tool_ask(struct tool *tool, const char *lock, const struct tool_question *qu
         else
                 question->print(tool, &answer);
         return code;
+}
+
+int tool_ask_node(struct tool *tool, int (*call)(struct dlock *dlock, const char *node, struct dlock_answer *ret_answer), const char *node, const char *key)
+{
+        struct json_object *object;
+        struct dlock_answer answer;
+        int code = tool_open(tool);
+
+        if (code)
+                return code;
+        if (call(tool->dlock, node, &answer) < 0)
+                return tool_call_failed(tool);
+        code = tool_outcome(&answer);
+        if (code || !tool->json)
+                return code;
+        object = json_object_new_object();
+        json_object_object_add(object, key, json_object_new_string(node));
+        tool_put_json(object);
+        return EXIT_YES;
 }
 
 /* --- text --- */
@@ -219,7 +256,79 @@ const char *tool_life(const struct dlock_answer *answer, char buffer[96])
         return buffer;
 }
 
+const char *tool_free(const struct dlock_answer *answer, char buffer[80])
+{
+        char left[48];
+
+        if (answer->free_in_ms > 0)
+                (void)snprintf(buffer, 80, "free in %s (lock-delay)", tool_duration(answer->free_in_ms + 99, left));
+        else
+                (void)strcpy(buffer, "free");
+        return buffer;
+}
+
+uint32_t tool_lock_delay_ms(const struct tool *tool, uint64_t ttl_ms, uint64_t stop_ms)
+{
+        uint64_t drift_ms = ttl_ms / 100, usual_ms = (stop_ms > drift_ms ? stop_ms : drift_ms) + 1000;
+
+        if (tool->lock_delay_ms >= 0)
+                return (uint32_t)tool->lock_delay_ms;
+        return (uint32_t)(usual_ms < DLOCK_LOCK_DELAY_MAX ? usual_ms : DLOCK_LOCK_DELAY_MAX);
+}
+
+const char *tool_mode(uint32_t slots, char buffer[24])
+{
+        buffer[0] = 0;
+        if (slots == DLOCK_SHARED)
+                (void)strcpy(buffer, " (shared)");
+        else if (slots > 1)
+                (void)snprintf(buffer, 24, " (%" PRIu32 " slots)", slots);
+        return buffer;
+}
+
+const char *tool_others(uint32_t holders, char buffer[32])
+{
+        buffer[0] = 0;
+        if (holders > 1)
+                (void)snprintf(buffer, 32, " and %" PRIu32 " other%s", holders - 1, holders > 2 ? "s" : "");
+        return buffer;
+}
+
+/* --- several locks, all or nothing --- */
+
+void tool_add_lock(struct tool *tool, const char *lock)
+{
+        if (tool->further_count < DLOCK_LOCKS_MAX)
+                tool->further[tool->further_count++] = lock;
+}
+
+const char *tool_lock_of(const struct tool *tool, const char *first, size_t number)
+{
+        return number == 0 ? first : number <= tool->further_count ? tool->further[number - 1] : NULL;
+}
+
+const char *tool_label(const struct tool *tool, const char *first, char buffer[TOOL_LABEL_SIZE])
+{
+        size_t used = 0;
+        const char *lock;
+
+        for (size_t i = 0; tool->further_count > 0 && (lock = tool_lock_of(tool, first, i)) && used < TOOL_LABEL_SIZE; i++)
+                used += (size_t)snprintf(buffer + used, TOOL_LABEL_SIZE - used, "%s%s", i > 0 ? ", " : "", lock);
+        return tool->further_count > 0 ? buffer : first;
+}
+
 /* --- JSON --- */
+
+void tool_json_locks(struct json_object *object, const struct tool *tool, const char *first)
+{
+        struct json_object *locks = tool->further_count > 0 ? json_object_new_array() : NULL;
+        const char *lock;
+
+        for (size_t i = 0; locks && (lock = tool_lock_of(tool, first, i)); i++)
+                json_object_array_add(locks, json_object_new_string(lock));
+        if (locks)
+                json_object_object_add(object, "locks", locks);
+}
 
 void tool_json_life(struct json_object *object, const struct tool *tool, const struct dlock_answer *answer)
 {
@@ -242,6 +351,13 @@ struct json_object *tool_json_text(const char *text)
 struct json_object *tool_json_token(uint64_t token)
 {
         return token ? json_object_new_uint64(token) : NULL;
+}
+
+struct json_object *tool_json_slots(bool held, uint32_t slots)
+{
+        if (!held)
+                return NULL;
+        return slots == DLOCK_SHARED ? json_object_new_string("shared") : json_object_new_uint64(slots > 1 ? slots : 1);
 }
 
 struct json_object *tool_json_age(int64_t age_ms)

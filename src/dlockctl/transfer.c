@@ -7,23 +7,9 @@ const char transfer_details[] =
 
 int command_transfer(struct tool *tool, char **operands)
 {
-        struct dlock_answer answer;
-        int code = tool_open(tool);
+        int code = tool_ask_node(tool, dlock_transfer, operands[0], "leader");
 
-        if (code)
-                return code;
-        if (dlock_transfer(tool->dlock, operands[0], &answer) < 0)
-                return tool_call_failed(tool);
-        code = tool_outcome(&answer);
-        if (code)
-                return code;
-        if (tool->json) {
-                struct json_object *object = json_object_new_object();
-
-                json_object_object_add(object, "leader", json_object_new_string(operands[0]));
-                tool_put_json(object);
-        } else {
+        if (code == EXIT_YES && !tool->json)
                 (void)printf("%s leads, until it stops\n", operands[0]);
-        }
-        return EXIT_YES;
+        return code;
 }

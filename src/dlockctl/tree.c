@@ -73,8 +73,16 @@ static bool look(pid_t pid, struct tree_process *ret)
         ret->pid = pid;
         /* Its first thread may have ended alone. */
         ret->threads = threads > 1;
+        ret->stopped = state == 'T';
         ret->alive = (state != 'Z' && state != 'X') || threads > 1;
         return true;
+}
+
+bool tree_is_stopped(pid_t pid)
+{
+        struct tree_process process;
+
+        return look(pid, &process) && process.stopped;
 }
 
 /* Children of a thread, as it tells them: some may be left out while others end. */

@@ -15,6 +15,7 @@ struct tree_process {
         pid_t pid, parent;
         uint64_t started;                    /* in ticks since boot */
         bool threads;                        /* more than one */
+        bool stopped;                        /* by a signal */
         bool alive;                          /* not only waiting for its parent to ask how it ended */
 };
 
@@ -29,6 +30,9 @@ struct tree {
         int told_number;
         bool scan;                           /* all of /proc is read, where a process does not tell its children */
 };
+
+/* As ^Z does it to a job. False also when there is no such process. */
+bool tree_is_stopped(pid_t pid);
 
 /* From now on orphans come to this process. Children that it has already are not of the tree. 0; -ENOSYS: there is no /proc;
  * -errno of prctl(2). */

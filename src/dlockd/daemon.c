@@ -56,6 +56,8 @@ static void tell_status(struct daemon *daemon)
                 notify_status("listening for a cluster that is there already");
         else if (daemon->join == JOIN_SEEKING)
                 notify_status("joining a cluster%s%s", daemon->join_complaint[0] ? ": " : "", daemon->join_complaint);
+        else if (daemon_is_removed(daemon))
+                notify_status("%s", PEER_REASON_GONE);
         else if (raft_role(raft) == RAFT_LEADER && raft_has_quorum(raft))
                 notify_status("leader, term %" PRIu64 ", commit %" PRIu64, term, commit);
         else if (raft_role(raft) != RAFT_LEADER && leader != 0 && raft_has_quorum(raft))

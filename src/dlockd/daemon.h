@@ -59,6 +59,7 @@ struct daemon {
         char join_complaint[LIMIT_REASON_BYTES + 128];
         char address[LIMIT_ADDRESS_BYTES + 1];       /* where this node is reached; "": not known yet */
         uint64_t members_next, linked_at, led_at;
+        bool removed;                        /* so said a member, and no leader was heard since */
         bool witness_compared;
 
         bool stopping, host_stops, may_leave, failed;
@@ -108,9 +109,10 @@ void daemon_carry_out_storage(struct daemon *daemon, const struct replica_effect
 void daemon_on_store(void *context, uint32_t events);
 void daemon_storage_tick(struct daemon *daemon);
 int daemon_bootstrap(struct daemon *daemon);
-/* For whoever loads a database: what contradicts itself in it, NULL: nothing; and an entry that may follow those before it.
+/* For whoever loads a database: what contradicts itself in it, or in a record, NULL: nothing; and an entry that may follow those before it.
  * level is that of the newest configuration so far; beyond RAFT_FEATURE_LEVEL a newer program was here, which explain says, -ENOTSUP. */
 const char *daemon_what_is_wrong(const struct store_content *content, unsigned *ret_level);
+const char *daemon_load_record(struct replica *replica, const struct raft_record *record);
 bool daemon_level_is_known(const struct raft_entry *entry, unsigned *level);
 bool daemon_load_entry(struct replica *replica, const struct raft_entry *entry);
 int daemon_explain_level(const char *path, unsigned level, char error[512]);
@@ -122,5 +124,7 @@ void daemon_members_start(struct daemon *daemon);
 void daemon_members_tick(struct daemon *daemon);
 /* After every socket that was ready: whoever has said hello was heard. */
 void daemon_members_turn(struct daemon *daemon);
+/* It is no member any more, as far as it knows, and waits for its state directory to be emptied. */
+bool daemon_is_removed(const struct daemon *daemon);
 void daemon_answer_join(struct daemon *daemon, const struct replica_answer *answer);
 void daemon_self(const struct daemon *daemon, struct peer_hello *ret_self);

@@ -176,8 +176,11 @@ static bool has_room(const char *directory)
 enum failure_next failure_wait_for_room(const char *directory)
 {
         enum failure_next next = FAILURE_TRY_AGAIN;
+        char why[TEXT_BYTES + 400];
 
+        /* How much, since with some room, but less, it would wait in vain. */
+        (void)snprintf(why, sizeof(why), "%d MiB of room are needed in %.300s; %s", ROOM_BYTES >> 20, directory, memory()->text);
         while (memory()->text[0] && next == FAILURE_TRY_AGAIN && !has_room(directory))
-                next = waited < FAILURE_WAIT_SECONDS ? wait_a_second(memory()->text) : FAILURE_END;
+                next = waited < FAILURE_WAIT_SECONDS ? wait_a_second(why) : FAILURE_END;
         return next;
 }

@@ -12,17 +12,21 @@
 /* Changes named per second; the log itself has them all. */
 #define JOURNAL_PER_SECOND 50
 
-static void log_change(uint64_t index, const struct entry_columns *columns)
+/* The field of the lock is there once for each of several. */
+static void log_change(uint64_t index, struct entry_columns *columns)
 {
-        char number[24];
-        const struct diag_field fields[] = {
-                { "DLOCK_LOCK", columns->lock.text },
-                { "DLOCK_CLIENT", columns->client.text },
-                { "DLOCK_INDEX", number },
-        };
+        struct lock_name names[LIMIT_LOCKS_AT_ONCE] = { columns->lock };
+        char number[24], text[LIMIT_LOCKS_AT_ONCE * (LIMIT_LOCK_NAME_BYTES + 2)];
+        struct diag_field fields[LIMIT_LOCKS_AT_ONCE + 2] = { { "DLOCK_CLIENT", columns->client.text }, { "DLOCK_INDEX", number } };
+        size_t count = 0, size = 0;
 
+        do {
+                fields[2 + count] = (struct diag_field){ "DLOCK_LOCK", names[count].text };
+                size += (size_t)snprintf(text + size, sizeof(text) - size, "%s%s", count > 0 ? ", " : "", names[count].text);
+                count++;
+        } while (count < LIMIT_LOCKS_AT_ONCE && names_view_take(&columns->further, &names[count]));
         (void)snprintf(number, sizeof(number), "%" PRIu64, index);
-        diag_fields(DIAG_INFO, fields, ARRAY_SIZE(fields), "%s %s by %s at %" PRIu64, columns->kind, columns->lock.text, columns->client.text, index);
+        diag_fields(DIAG_INFO, fields, 2 + count, "%s %.600s by %s at %" PRIu64, columns->kind, text, columns->client.text, index);
 }
 
 /* True: another line may be written in this second. */

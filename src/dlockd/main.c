@@ -31,7 +31,7 @@ static const char usage[] =
         "      --recover         make a new cluster of this node's database, when the others are gone for good, and exit\n"
         "      --tokens-above=N  with --restore: a cluster made of the same backup before gave tokens up to N\n"
         "      --grants-after=S  with --restore or --recover: grant nothing for so many seconds; else for the longest time to\n"
-        "                        live of a lease so far, so that who counts on one has stopped\n"
+        "                        live of a lease so far, and its lock-delay: who counts on one has stopped then\n"
         "      --accept-loss     with --restore or --recover: do it; without this they tell what would be done and lost\n"
         "  -h, --help            show this and exit\n"
         "      --version         show the version and exit\n"
@@ -245,7 +245,8 @@ static void take_all_descriptors(void)
 static int load(const struct arguments *arguments, struct config *ret_config, char error[512])
 {
         if (access(arguments->directory, R_OK | X_OK) < 0 && (errno != ENOENT || arguments->directory_given)) {
-                (void)snprintf(error, 512, "%.300s cannot be read: %s: a directory with the ini files would be right", arguments->directory, strerror(errno));
+                (void)snprintf(error, 512, "%.300s cannot be read: %s: a directory with the ini files%s would be right", arguments->directory, strerror(errno),
+                               errno == EACCES ? " that the user of this node may read" : "");
                 return -EACCES;
         }
         return config_load(arguments->directory, arguments->role, arguments->instance, ret_config, error);

@@ -359,6 +359,22 @@ static void on_outdated(void *context)
         daemon_fail(context, "the other nodes of the cluster all have a newer dlockd and go on without this one: upgrade dlock-server on this host");
 }
 
+static void on_removed(void *context)
+{
+        struct daemon *daemon = context;
+
+        daemon->removed = true;
+}
+
+bool daemon_is_removed(const struct daemon *daemon)
+{
+        const struct raft *raft = replica_raft(daemon->replica);
+        bool listed = raft_configuration_find(raft_configuration(raft), raft_id(raft)) != NULL;
+
+        /* The configuration that lets it in may still be on its way. */
+        return raft_id(raft) != 0 && raft_leader(raft) == 0 && (daemon->removed || (!listed && raft_id(raft) <= raft_commit(raft)));
+}
+
 static void on_bye(void *context, uint64_t node)
 {
         struct daemon *daemon = context;
@@ -380,6 +396,7 @@ const struct peer_handler daemon_peer_handler = {
         .reached = on_reached,
         .bye = on_bye,
         .outdated = on_outdated,
+        .removed = on_removed,
         .judge = judge,
 };
 
@@ -395,24 +412,33 @@ static size_t linked_voters(const struct daemon *daemon, const struct raft_confi
         return count;
 }
 
+static bool has_majority_linked(const struct daemon *daemon)
+{
+        const struct raft_configuration *configuration = raft_configuration(replica_raft(daemon->replica));
+
+        return linked_voters(daemon, configuration) > raft_configuration_voters(configuration) / 2;
+}
+
 /* How long this node waits for a leader before it dials who is away. A majority that is linked needs nobody - unless its leader is among
  * them: who was stopped before it and started after it knows only that it was away, and is away to it. */
 static uint64_t patience(const struct daemon *daemon)
 {
-        const struct raft_configuration *configuration = raft_configuration(replica_raft(daemon->replica));
-        bool majority = linked_voters(daemon, configuration) > raft_configuration_voters(configuration) / 2;
-
-        return majority ? LEADERLESS_MS + 3 * daemon->config.timeout_ms : LEADERLESS_MS;
+        return has_majority_linked(daemon) ? LEADERLESS_MS + 3 * daemon->config.timeout_ms : LEADERLESS_MS;
 }
 
 /* Everybody dials everybody, so that the others are linked when the leader dies - but with socket activation a dial starts a node, also
- * one that was stopped on purpose. Whom the log knows to be away is dialled only by who looks for a leader in vain; who said
- * BYE to this very process, by it not at all. */
+ * one that was stopped on purpose. Whom the log knows to be away is dialled only by who looks for a leader in vain. Who said BYE to this
+ * very process is left alone even then, unless a majority is linked: that would have a leader, if it were not one that is not linked. */
 static bool shall_dial(const struct daemon *daemon, const struct raft_member *member)
 {
-        if (replica_said_bye(daemon->replica, member->id))
+        bool in_vain = daemon->now - daemon->led_at >= patience(daemon);
+
+        /* It would say so again, and be started for that. */
+        if (daemon_is_removed(daemon) && peer_hub_is_removed_by(daemon->hub, member->id))
                 return false;
-        return !replica_is_away(daemon->replica, member->id) || daemon->now - daemon->led_at >= patience(daemon);
+        if (replica_said_bye(daemon->replica, member->id))
+                return in_vain && has_majority_linked(daemon);
+        return in_vain || !replica_is_away(daemon->replica, member->id);
 }
 
 /* What a node is, it says when it joins. */
@@ -488,7 +514,7 @@ void daemon_members_tick(struct daemon *daemon)
                 return;
         daemon->members_next = daemon->now + MEMBERS_MS;
         look_at_members(daemon);
-        if (!daemon->stopping && (daemon->now - daemon->linked_at >= ALONE_MS || has_lost_its_way(daemon)))
+        if (!daemon->stopping && !daemon_is_removed(daemon) && (daemon->now - daemon->linked_at >= ALONE_MS || has_lost_its_way(daemon)))
                 dial_join(daemon);
 }
 
@@ -496,6 +522,7 @@ void daemon_members_turn(struct daemon *daemon)
 {
         if (daemon->join == JOIN_LISTENING && daemon->listened_ms >= LISTEN_MS && has_asked_all(daemon))
                 bootstrap(daemon);
+        daemon->removed = daemon->removed && raft_leader(replica_raft(daemon->replica)) == 0;
 }
 
 void daemon_members_start(struct daemon *daemon)

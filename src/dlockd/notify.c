@@ -14,8 +14,9 @@
 #include <systemd/sd-journal.h>
 
 #include "base/clock.h"
+#include "base/limits.h"
 
-#define FIELDS_MAX 8
+#define FIELDS_MAX (LIMIT_LOCKS_AT_ONCE + 2u)
 
 static void send_to_journal(enum diag_level level, const char *text, const struct diag_field *fields, size_t count)
 {

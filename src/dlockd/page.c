@@ -16,11 +16,23 @@ const char *page_why_not(const struct daemon *daemon, bool consistent)
         return "this node is behind what the client has seen already, and did not catch up in time";
 }
 
-uint64_t page_quiet_s(const struct daemon *daemon)
+/* As far as this node knows the time; 0: it is not in its lock-delay. */
+static uint32_t free_in_ms(const struct daemon *daemon, const struct lock_name *name)
 {
-        uint64_t until = lock_table_quiet_until(replica_table(daemon->replica)), now = replica_cluster_ms(daemon->replica);
+        uint64_t now = replica_cluster_ms(daemon->replica);
+        struct lock_delay_view delay;
 
-        return until > now ? (until - now + 999) / 1000 : 1;
+        return lock_table_find_delay(replica_table(daemon->replica), name, now, &delay) ? (uint32_t)MIN(delay.until_cluster_ms - now, (uint64_t)LIMIT_DELAY_MS) : 0;
+}
+
+/* Of those who hold it together: the hold that is asked about, or what the client that asks holds, or else the first. */
+static bool find_asked(const struct lock_table *table, const struct wire_request *request, struct lock_view *ret_view)
+{
+        if (request->token != 0 && lock_table_find_hold(table, &request->name, request->token, ret_view))
+                return true;
+        if (request->client.size > 0 && lock_table_find_of(table, &request->name, request->client.text, 0, ret_view))
+                return true;
+        return lock_table_find(table, &request->name, ret_view);
 }
 
 static void write_check(const struct daemon *daemon, struct bytes *out, const struct wire_request *request, bool fresh)
@@ -35,12 +47,16 @@ static void write_check(const struct daemon *daemon, struct bytes *out, const st
 
         if (!fresh) {
                 (void)snprintf(result.reason, sizeof(result.reason), "%s", page_why_not(daemon, request->consistent));
-        } else if (lock_table_find(replica_table(daemon->replica), &request->name, &view)) {
+        } else if (find_asked(replica_table(daemon->replica), request, &view)) {
                 bool valid = client_id_set(&result.owner, view.owner, strlen(view.owner));
 
                 assert(valid);
                 result.outcome = WIRE_YES;
                 result.token = view.token;
+                result.slots = view.slots;
+                result.holders = (uint16_t)view.holders;
+        } else {
+                result.free_in_ms = free_in_ms(daemon, &request->name);
         }
         wire_write_result(out, &result);
 }
@@ -58,58 +74,54 @@ static void write_row(const struct daemon *daemon, struct bytes *out, const stru
         row->since_wall_ms = view->since_wall_ms;
         row->session = view->session;
         row->ttl_ms = view->ttl_ms;
+        row->delay_ms = view->delay_ms;
+        row->lease = view->lease;
+        row->broken = view->broken;
+        row->slots = view->slots;
+        row->holders = (uint16_t)view->holders;
+        row->waiting = (uint32_t)lock_table_queue_length(replica_table(daemon->replica), &row->lock);
         row->expires_ms = view->session != 0 ? replica_session_left_ms(daemon->replica, view->session) : -1;
         wire_write_row(out, row);
 }
 
-/* A page of one row, or of none. */
-static void write_show(const struct daemon *daemon, struct bytes *out, const struct wire_request *request, bool fresh)
+/* The one after view, which becomes that one. */
+static bool next_row(const struct lock_table *table, const struct wire_request *request, struct lock_view *view)
 {
+        if (request->type == WIRE_SHOW)
+                return lock_table_next_hold(table, &request->name, view->token, view);
+        if (request->type == WIRE_QUEUE)
+                return lock_table_next_waiting(table, &request->name, view->token, view);
+        return lock_table_next(table, request->name.text, request->name.size, view->name, view->name_size, view->token, view);
+}
+
+/* A page of those who hold one lock, or wait for it, or of those with a prefix: the head carries the count, which is known only at the end, so the rows are
+ * looked at twice, a page at most. */
+static void write_rows(const struct daemon *daemon, struct bytes *out, const struct wire_request *request, bool fresh)
+{
+        const struct lock_table *table = replica_table(daemon->replica);
+        bool is_show = request->type == WIRE_SHOW;
         struct wire_page page = {
                 .tag = request->tag,
                 .outcome = fresh ? WIRE_YES : WIRE_UNKNOWN,
                 .index = replica_applied(daemon->replica),
                 .leader_age_ms = replica_leader_age_ms(daemon->replica),
         };
-        struct lock_view view;
+        struct lock_view begin = { .name = request->after.text, .name_size = request->after.size, .token = request->after_token }, view = begin;
+        uint16_t limit = request->type == WIRE_LIST ? request->limit : LIMIT_PAGE_ROWS;
         struct wire_row row;
         size_t frame;
 
         if (!fresh)
                 (void)snprintf(page.reason, sizeof(page.reason), "%s", page_why_not(daemon, request->consistent));
-        page.count = fresh && lock_table_find(replica_table(daemon->replica), &request->name, &view);
-        frame = wire_write_page_begin(out, WIRE_ROWS, &page);
-        if (page.count > 0)
-                write_row(daemon, out, &view, &row);
-        wire_write_page_end(out, frame);
-}
-
-/* The head carries the count, which is known only at the end: the rows are looked at twice, a page at most. */
-static void write_list(const struct daemon *daemon, struct bytes *out, const struct wire_request *request, bool fresh)
-{
-        const struct lock_table *table = replica_table(daemon->replica);
-        struct wire_page page = {
-                .tag = request->tag,
-                .outcome = fresh ? WIRE_YES : WIRE_UNKNOWN,
-                .index = replica_applied(daemon->replica),
-                .leader_age_ms = replica_leader_age_ms(daemon->replica),
-        };
-        struct lock_view view = { .name = request->after.text, .name_size = request->after.size };
-        const struct lock_name *prefix = &request->name;
-        struct wire_row row;
-        size_t frame;
-
-        if (!fresh)
-                (void)snprintf(page.reason, sizeof(page.reason), "%s", page_why_not(daemon, false));
-        while (fresh && page.count < request->limit && lock_table_next(table, prefix->text, prefix->size, view.name, view.name_size, &view))
+        while (fresh && page.count < limit && next_row(table, request, &view))
                 page.count++;
-        page.more = page.count == request->limit && page.count > 0 &&
-                    lock_table_next(table, prefix->text, prefix->size, view.name, view.name_size, &view);
+        page.free_in_ms = is_show && fresh && page.count == 0 ? free_in_ms(daemon, &request->name) : 0;
+        page.more = page.count == limit && next_row(table, request, &view);
 
         frame = wire_write_page_begin(out, WIRE_ROWS, &page);
-        view = (struct lock_view){ .name = request->after.text, .name_size = request->after.size };
+        view = begin;
         for (uint16_t i = 0; i < page.count; i++) {
-                bool found = lock_table_next(table, prefix->text, prefix->size, view.name, view.name_size, &view);
+                bool found = next_row(table, request, &view);
 
                 assert(found);
                 write_row(daemon, out, &view, &row);
@@ -121,10 +133,8 @@ void page_write_read(const struct daemon *daemon, struct bytes *out, const struc
 {
         if (request->type == WIRE_CHECK)
                 write_check(daemon, out, request, fresh);
-        else if (request->type == WIRE_SHOW)
-                write_show(daemon, out, request, fresh);
         else
-                write_list(daemon, out, request, fresh);
+                write_rows(daemon, out, request, fresh);
 }
 
 void page_write_history(const struct daemon *daemon, struct bytes *out, const struct wire_request *request, const struct store_event *event)
@@ -159,9 +169,10 @@ void page_write_history(const struct daemon *daemon, struct bytes *out, const st
 
                 assert(valid);
                 (void)snprintf(row.kind, sizeof(row.kind), "%s", columns.kind);
-                row.lock = columns.lock;
+                row.lock = columns.further.count > 0 && request->name.size > 0 ? request->name : columns.lock;
                 row.client = columns.client;
                 row.token = columns.token;
+                entry_detail(entry, raft_configuration(replica_raft(daemon->replica)), &row.lock, row.detail);
                 wire_write_event(out, &row);
         }
         wire_write_page_end(out, frame);
@@ -173,6 +184,8 @@ static const char *role_name(const struct daemon *daemon)
 
         if (raft_id(raft) == 0)
                 return "joining";
+        if (daemon_is_removed(daemon))
+                return "removed";
         switch (raft_role(raft)) {
         case RAFT_LEADER:
                 return raft_is_ready(raft) ? "leader" : "candidate";

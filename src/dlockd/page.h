@@ -10,7 +10,5 @@ void page_write_read(const struct daemon *daemon, struct bytes *out, const struc
 void page_write_history(const struct daemon *daemon, struct bytes *out, const struct wire_request *request, const struct store_event *event);
 void page_write_members(const struct daemon *daemon, struct bytes *out, uint64_t tag);
 void page_write_status(const struct daemon *daemon, struct bytes *out, uint64_t tag);
-/* For how long nothing is granted yet, after a cluster began anew. */
-uint64_t page_quiet_s(const struct daemon *daemon);
 /* Why a read at some index could not be served in time. */
 const char *page_why_not(const struct daemon *daemon, bool consistent);

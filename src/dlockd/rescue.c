@@ -94,9 +94,9 @@ static const char *load_begin(void *context, const struct store_content *content
         return wrong;
 }
 
-static bool load_record(void *context, const struct raft_record *record)
+static const char *load_record(void *context, const struct raft_record *record)
 {
-        return replica_load_record(((struct work *)context)->replica, record);
+        return daemon_load_record(((struct work *)context)->replica, record);
 }
 
 static bool load_entry(void *context, const struct raft_entry *entry)
@@ -220,7 +220,7 @@ static void tell_what(const struct work *work)
         (void)printf("Makes:    a new cluster in %s with node '%s' alone. Its tokens begin above %" PRIu64 ".\n", config->directory, config->name,
                      work->base.index);
         (void)printf("Grants:   nothing for %" PRIu64 " s after its start, %s\n", (work->quiet_ms + 999) / 1000,
-                     work->rescue->quiet_ms >= 0 ? "as --grants-after said." : "the longest time to live of a lease so far: who had one has stopped by then.");
+                     work->rescue->quiet_ms >= 0 ? "as --grants-after said." : "the longest time to live of a lease so far, with its lock-delay: who had one has stopped by then.");
         if (work->rescue->backup)
                 (void)printf("          If a cluster was made of this backup before: with --tokens-above=N, N the highest token that one gave.\n");
 }

@@ -12,9 +12,9 @@ struct session_table *session_table_free(struct session_table *table);
 
 /* Hands an answer of the replica to who waits for it. */
 void session_answer(struct session_table *table, const struct replica_answer *answer);
-/* The store's answer to a history request; event NULL: it could not be read. */
 /* A backup was made, or a piece of it read; event NULL: it failed, and why. */
 void session_backup(struct session_table *table, const struct read_request *request, const struct store_event *event, const char *why);
+/* The store's answer to a history request; event NULL: it could not be read. */
 void session_history(struct session_table *table, const struct read_request *request, const struct store_event *event);
 /* Sends what is queued. Once per turn. */
 void session_flush(struct session_table *table);

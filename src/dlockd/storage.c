@@ -21,6 +21,19 @@
 /* Of a disk that is slow is said no more than this often, unless it has become twice as slow. */
 #define DISK_AGAIN_MS (5 * 60 * 1000)
 
+/* Each in a line of its own: no name has a line end. */
+static void join_names(struct entry_columns *columns, char *text)
+{
+        struct lock_name name = columns->lock;
+
+        memcpy(text, name.text, name.size + 1u);
+        while (names_view_take(&columns->further, &name)) {
+                text += strlen(text);
+                *text++ = '\n';
+                memcpy(text, name.text, name.size + 1u);
+        }
+}
+
 bool daemon_describe(const struct raft_entry *entry, struct store_columns *ret_columns)
 {
         struct entry_columns columns;
@@ -28,7 +41,7 @@ bool daemon_describe(const struct raft_entry *entry, struct store_columns *ret_c
         if (!entry_describe(entry, &columns))
                 return false;
         ret_columns->kind = columns.kind;
-        memcpy(ret_columns->lock, columns.lock.text, columns.lock.size + 1u);
+        join_names(&columns, ret_columns->lock);
         memcpy(ret_columns->client, columns.client.text, columns.client.size + 1u);
         ret_columns->token = columns.token;
         return true;
@@ -36,11 +49,19 @@ bool daemon_describe(const struct raft_entry *entry, struct store_columns *ret_c
 
 /* --- at start --- */
 
-static bool load_record(void *context, const struct raft_record *record)
+/* The state is that of one index, and what it holds by then was made by an entry up to there: tokens, sessions, results. */
+const char *daemon_load_record(struct replica *replica, const struct raft_record *record)
+{
+        if (record->table != RAFT_TABLE_PROMISE && record->number > replica_applied(replica))
+                return "comes from an entry after the state";
+        return replica_load_record(replica, record) ? NULL : "is not what its body says";
+}
+
+static const char *load_record(void *context, const struct raft_record *record)
 {
         struct daemon *daemon = context;
 
-        return replica_load_record(daemon->replica, record);
+        return daemon_load_record(daemon->replica, record);
 }
 
 /* 0: not well formed. */
@@ -96,6 +117,7 @@ static void replica_settings_of(const struct daemon *daemon, struct replica_sett
                 },
                 .keep_entries = config->keep_entries,
                 .min_voters = config->min_voters,
+                .unwatched = config->clients.count == 0,
                 .cluster = daemon->identity.cluster,
         };
         memcpy(settings->address, daemon->address, sizeof(settings->address));

@@ -18,6 +18,10 @@ static enum dlock_outcome outcome_of(enum wire_outcome outcome)
                 return DLOCK_UNKNOWN;
         case WIRE_REJECTED:
                 return DLOCK_REJECTED;
+        case WIRE_REENTERED:
+                return DLOCK_REENTERED;
+        case WIRE_WAITING:
+                break;                       /* never what comes of it */
         }
         abort();
 }
@@ -41,10 +45,13 @@ static void saw_index(struct dlock *dlock, enum wire_outcome outcome, uint64_t i
 
 static void finish(struct dlock *dlock, struct request *request, enum wire_outcome outcome, const char *reason)
 {
-        bool is_plain = outcome == WIRE_YES || (outcome == WIRE_NO && request->period_ms == 0);
+        bool is_plain = outcome == WIRE_YES || (outcome == WIRE_NO && (request->operation != DLOCK_OP_PREEMPT || request->answer.owner) && request->answer.free_in_ms == 0 && !request->awaits);
 
         (void)strcpy(request->server, dlock->link.server);
-        request_finish(dlock, request, outcome_of(outcome), "%s", is_plain ? "" : reason);
+        if (is_plain)
+                request_finish_plainly(dlock, request, outcome_of(outcome));
+        else
+                request_finish(dlock, request, outcome_of(outcome), "%s", reason);
 }
 
 /* Then what a result calls a token is the session's id, which is no fencing token. */
@@ -58,6 +65,9 @@ static void keep_result(struct request *request, const struct wire_result *resul
         request->owner = result->owner;
         request->answer.owner = request->owner.size ? request->owner.text : NULL;
         request->answer.token = is_of_session(request) ? 0 : result->token;
+        request->answer.free_in_ms = request->operation == DLOCK_OP_RELEASE ? 0 : result->free_in_ms;
+        request->answer.slots = result->slots;
+        request->answer.holders = result->holders;
         request->answer.index = result->index;
         request->answer.leader_age_ms = request->operation == DLOCK_OP_CHECK ? result->leader_age_ms : -1;
 }
@@ -71,10 +81,27 @@ static bool begins_life(const struct request *request)
                (request->operation == DLOCK_OP_PREEMPT && request->ttl_ms > 0);
 }
 
-/* A yes says what lives: that of a renewal what was asked for. */
-static bool is_well_said(const struct request *request, const struct wire_result *result)
+/* What is said of one who waits, or listens, is of that one: it has got the lock by an entry behind its own, or by that one. */
+static bool is_told_of_wait(const struct dlock *dlock, const struct request *request, const struct wire_result *result)
 {
-        if (result->outcome != WIRE_YES || request->cancelling || !begins_life(request))
+        if (result->outcome == WIRE_WAITING)
+                return result->token == request->token;
+        if (request->listener)
+                return result->outcome == WIRE_NO || result->outcome == WIRE_UNKNOWN || result->outcome == WIRE_REJECTED;
+        return result->outcome != WIRE_REENTERED &&
+               (result->outcome != WIRE_YES || (result->token >= request->token && client_id_equal(&result->owner, &dlock->client)));
+}
+
+/* A yes says what lives: that of a renewal what was asked for. Nobody waits who was not ready to, and only a session has a lock already. */
+static bool is_well_said(const struct dlock *dlock, const struct request *request, const struct wire_result *result)
+{
+        if (request->awaits)
+                return is_told_of_wait(dlock, request, result);
+        if (result->outcome == WIRE_WAITING)
+                return result->token != 0 && request->wait_ms > 0;
+        if (result->outcome == WIRE_REENTERED)
+                return result->token != 0 && request->operation == DLOCK_OP_PREEMPT && request->session != 0 && !request->cancelling;
+        if (result->outcome != WIRE_YES || request->cancelling || (!begins_life(request) && request->operation != DLOCK_OP_PREEMPT))
                 return true;
         return request->operation == DLOCK_OP_RENEW ? result->token == request->session : result->token != 0;
 }
@@ -85,7 +112,7 @@ static bool is_well_said(const struct request *request, const struct wire_result
  *
  *   sent at 50,000   time to live 10,000   the leader starts its clock at 50,003, and ends it at 60,003 or later
  *   deadline 59,900; on a clock that runs 1 % slower than the leader's, that is 10,000 of its milliseconds after the sending */
-static uint64_t deadline_of(const struct request *request)
+uint64_t wait_deadline_of(const struct request *request)
 {
         uint64_t sent = request->operation == DLOCK_OP_RENEW ? request->last_sent : request->first_sent;
 
@@ -98,13 +125,14 @@ static void finish_alive(struct dlock *dlock, struct request *request, uint64_t 
         struct dlock_answer *answer = &request->answer;
 
         (void)strcpy(request->server, dlock->link.server);
-        if (request->ttl_ms > 0 && clock_boottime_ms() >= deadline_of(request)) {
+        if (request->ttl_ms > 0 && clock_boottime_ms() >= wait_deadline_of(request)) {
                 request_finish(dlock, request, DLOCK_UNKNOWN, "granted as %" PRIu64 ", but told so late that its time to live may be over", session);
                 return;
         }
         answer->session = session;
-        answer->deadline_ms = request->ttl_ms > 0 ? deadline_of(request) : 0;
-        request_finish(dlock, request, DLOCK_YES, "%s", "");
+        answer->deadline_ms = request->ttl_ms > 0 ? wait_deadline_of(request) : 0;
+        answer->ttl_ms = request->ttl_ms;
+        request_finish_plainly(dlock, request, DLOCK_YES);
 }
 
 /* --- results --- */
@@ -113,7 +141,8 @@ static void finish_alive(struct dlock *dlock, struct request *request, uint64_t 
  * a close does no harm: a session that nobody knows ends by itself, and one that was to be closed may be. */
 static bool must_cancel(const struct request *request, enum wire_outcome outcome)
 {
-        return request_changes_lock(request) && request->copies > 1 && (outcome == WIRE_NO || outcome == WIRE_REJECTED);
+        return request_changes_lock(request) && !request->waiting && request->copies > 1 &&
+               (outcome == WIRE_NO || outcome == WIRE_REJECTED || outcome == WIRE_REENTERED);
 }
 
 /* A node that was removed is nobody's name: whoever is asked for it a second time cannot know it. */
@@ -139,7 +168,9 @@ static void take_cancelled(struct dlock *dlock, struct request *request, const s
                 request->owner = dlock->client;
                 request->answer.owner = request->owner.text;
         }
-        if (begins_life(request))
+        if (request->keeps)
+                (void)wait_begin(dlock, request, result->token, request);
+        else if (begins_life(request))
                 finish_alive(dlock, request, result->token);
         else
                 finish(dlock, request, WIRE_YES, "");
@@ -155,20 +186,32 @@ static void take_found(struct dlock *dlock, struct request *request, const struc
         keep_result(request, result);
         (void)strcpy(request->server, dlock->link.server);
         if (result->outcome == WIRE_YES || result->outcome == WIRE_NO)
-                request_finish(dlock, request, DLOCK_NO, "%s", "");
+                request_finish_plainly(dlock, request, DLOCK_NO);
         else
                 request_finish(dlock, request, outcome_of(result->outcome), "who owns the lock is not known, and nothing was released: %s", result->reason);
+}
+
+/* It stands in the queue; or does so still, and there is no news of it. One that was called off too late does, too. */
+static bool take_waiting(struct dlock *dlock, struct request *request, const struct wire_result *result)
+{
+        if (!request->awaits)
+                return wait_begin(dlock, request, result->token, NULL);
+        keep_result(request, result);
+        request_finish(dlock, request, DLOCK_UNKNOWN, "%s", "");
+        return true;
 }
 
 static bool take_result(struct dlock *dlock, struct request *request, const struct wire_frame *frame)
 {
         struct wire_result result;
 
-        if (!wire_read_result(frame, &result) || !is_well_said(request, &result))
+        if (!wire_read_result(frame, &result) || !is_well_said(dlock, request, &result))
                 return false;
         if (ask_another(dlock, request, result.outcome, result.reason))
                 return true;
         saw_index(dlock, result.outcome, result.index);
+        if (result.outcome == WIRE_WAITING)
+                return take_waiting(dlock, request, &result);
         if (request->cancelling || request->finding) {
                 (request->cancelling ? take_cancelled : take_found)(dlock, request, &result);
                 return true;
@@ -179,6 +222,8 @@ static bool take_result(struct dlock *dlock, struct request *request, const stru
                 request_finish(dlock, request, DLOCK_UNKNOWN, "it was rejected, but had been asked before, and that may have done it: %s", result.reason);
         } else if (must_cancel(request, result.outcome)) {
                 request_cancel(dlock, request, result.outcome, result.reason);
+        } else if (result.outcome == WIRE_YES && request->keeps) {
+                return wait_begin(dlock, request, result.token, request);
         } else if (result.outcome == WIRE_YES && begins_life(request)) {
                 finish_alive(dlock, request, result.token);
         } else {
@@ -232,7 +277,13 @@ static bool take_rows(struct request *request, const struct wire_page *page, str
                 rows[i].since_wall_ms = row.since_wall_ms;
                 rows[i].session = row.session;
                 rows[i].ttl_ms = row.ttl_ms;
+                rows[i].lock_delay_ms = row.delay_ms;
                 rows[i].expires_ms = row.expires_ms;
+                rows[i].lease = row.lease;
+                rows[i].broken = row.broken;
+                rows[i].waiting = row.waiting;
+                rows[i].slots = row.slots;
+                rows[i].holders = row.holders;
                 if (!take_holder(&rows[i], &row, &arena))
                         return false;
         }
@@ -259,6 +310,7 @@ static bool take_events(struct request *request, const struct wire_page *page, s
                 events[i].kind = add_text(&arena, event.kind, strlen(event.kind));
                 events[i].lock = add_text(&arena, event.lock.text, event.lock.size);
                 events[i].client = add_text(&arena, event.client.text, event.client.size);
+                events[i].detail = add_text(&arena, event.detail, strlen(event.detail));
                 events[i].token = event.token;
                 events[i].cluster_ms = event.cluster_ms;
                 events[i].wall_ms = event.wall_ms;
@@ -299,12 +351,78 @@ static bool take_members(struct request *request, const struct wire_page *page, 
         return bytes_reader_finished(reader);
 }
 
+/* W1, W3: in order, after what was asked for, and not beyond what the page is said to cover. */
+static bool is_in_order(const struct request *request, const struct wire_page *page, const struct wire_change *change, uint64_t before)
+{
+        return change->index > request->after_index && change->index >= before && change->index <= page->next_after;
+}
+
+static bool take_change_holder(struct dlock_change *change, const struct wire_change *wire, char **arena)
+{
+        struct holder holder;
+
+        if (!holder_get(wire->holder, &holder))
+                return false;
+        change->host = *holder.host ? add_text(arena, holder.host, strlen(holder.host)) : "";
+        change->unit = *holder.unit ? add_text(arena, holder.unit, strlen(holder.unit)) : "";
+        change->note = *holder.note ? add_text(arena, holder.note, strlen(holder.note)) : "";
+        change->pid = holder.pid;
+        return true;
+}
+
+/* Of an entry all but the last are behind the entry before: whoever goes on from there is told all of it again. */
+static void set_after(struct dlock_change *changes, size_t count, uint64_t after)
+{
+        for (size_t i = 0; i < count; i++) {
+                if (i > 0 && changes[i].index != changes[i - 1].index)
+                        after = changes[i - 1].index;
+                changes[i].after = i + 1 < count && changes[i + 1].index == changes[i].index ? after : changes[i].index;
+        }
+}
+
+static bool take_changes(struct request *request, const struct wire_page *page, struct bytes_reader *reader)
+{
+        struct dlock_change *changes = malloc(page->count * sizeof(changes[0]) + reader->left);
+        char *arena = (char *)(changes + page->count);
+        uint64_t before = 0;
+
+        if (!changes)
+                return false;
+        free(request->rows);
+        request->rows = changes;
+        for (unsigned i = 0; i < page->count; i++) {
+                struct wire_change change;
+
+                if (!wire_read_change(reader, &change) || !is_in_order(request, page, &change, before))
+                        return false;
+                before = change.index;
+                changes[i] = (struct dlock_change){
+                        .kind = change.kind,
+                        .lock = add_text(&arena, change.lock.text, change.lock.size),
+                        .owner = add_text(&arena, change.client.text, change.client.size),
+                        .token = change.token,
+                        .session = change.session,
+                        .ttl_ms = change.ttl_ms,
+                        .slots = change.slots,
+                        .index = change.index,
+                        .wall_ms = change.wall_ms,
+                };
+                if (!take_change_holder(&changes[i], &change, &arena))
+                        return false;
+        }
+        set_after(changes, page->count, request->after_index);
+        request->answer.changes = changes;
+        return bytes_reader_finished(reader);
+}
+
 static bool take_content(struct request *request, const struct wire_page *page, struct bytes_reader *reader)
 {
         if (request->operation == DLOCK_OP_LIST)
                 return take_rows(request, page, reader);
         if (request->operation == DLOCK_OP_HISTORY)
                 return take_events(request, page, reader);
+        if (request->operation == DLOCK_OP_WATCH)
+                return take_changes(request, page, reader);
         return take_members(request, page, reader);
 }
 
@@ -313,7 +431,17 @@ static bool page_may_go_on(const struct request *request, const struct wire_page
 {
         if (request->operation == DLOCK_OP_LIST)
                 return page->count > 0;
-        return request->operation == DLOCK_OP_HISTORY && page->next_after > request->after_index;
+        return (request->operation == DLOCK_OP_HISTORY || request->operation == DLOCK_OP_WATCH) && page->next_after > request->after_index;
+}
+
+/* What was asked for; of a watch in whole entries. And who watches goes on from where the page ends. */
+static bool page_is_sound(const struct request *request, const struct wire_page *page)
+{
+        if (request->operation != DLOCK_OP_WATCH)
+                return page->count <= request->limit && page->outcome != WIRE_NO;
+        if (page->outcome == WIRE_YES && (page->next_after < request->after_index || page->next_after > page->index))
+                return false;
+        return page->count <= MAX(request->limit, (uint16_t)LIMIT_ENTRY_RECORDS) && (page->outcome != WIRE_NO || page->log_first > request->after_index);
 }
 
 static bool take_page(struct dlock *dlock, struct request *request, const struct wire_frame *frame)
@@ -321,7 +449,8 @@ static bool take_page(struct dlock *dlock, struct request *request, const struct
         struct wire_page page;
         struct bytes_reader reader;
 
-        if (!wire_read_page(frame, &page, &reader) || page.count > request->limit)
+        request->answer.changes = NULL;      /* of a frame before, which was none */
+        if (!wire_read_page(frame, &page, &reader) || !page_is_sound(request, &page))
                 return false;
         if (page.more && !page_may_go_on(request, &page))
                 return false;
@@ -340,27 +469,42 @@ static bool take_page(struct dlock *dlock, struct request *request, const struct
         return true;
 }
 
-/* A page of at most one row. */
+/* Those who hold the lock that was asked about, by their tokens. */
+static bool is_of_one_lock(const struct request *request, const struct wire_page *page)
+{
+        const struct dlock_row *rows = request->answer.rows;
+
+        for (unsigned i = 0; i < page->count; i++)
+                if (strcmp(rows[i].lock, request->name.text) != 0 || rows[i].token <= (i > 0 ? rows[i - 1].token : request->after_token))
+                        return false;
+        return true;
+}
+
+/* A page of those who hold one lock; nobody, at the end of them too, is a no. */
 static bool take_shown(struct dlock *dlock, struct request *request, const struct wire_frame *frame)
 {
         struct wire_page page;
         struct bytes_reader reader;
 
         request->answer.rows = NULL;         /* of a frame before, which was none */
-        if (!wire_read_page(frame, &page, &reader) || page.count > 1 || page.more)
+        if (!wire_read_page(frame, &page, &reader) || page.count > LIMIT_PAGE_ROWS || (page.more && page.count == 0))
                 return false;
         if (ask_another(dlock, request, page.outcome, page.reason))
                 return true;
-        if (page.count > 0 && (!take_rows(request, &page, &reader) || strcmp(request->answer.rows[0].lock, request->name.text) != 0))
+        if (page.count > 0 && (!take_rows(request, &page, &reader) || !is_of_one_lock(request, &page)))
                 return false;
         saw_index(dlock, page.outcome, page.index);
         if (page.count > 0) {
                 request->answer.owner = request->answer.rows[0].owner;
                 request->answer.token = request->answer.rows[0].token;
+                request->answer.slots = request->answer.rows[0].slots;
+                request->answer.holders = request->answer.rows[0].holders;
         }
+        request->answer.more = page.more;
         request->answer.count = page.count;
         request->answer.index = page.index;
         request->answer.leader_age_ms = page.leader_age_ms;
+        request->answer.free_in_ms = page.free_in_ms;
         finish(dlock, request, page.outcome == WIRE_YES && page.count == 0 ? WIRE_NO : page.outcome, page.reason);
         return true;
 }
@@ -432,7 +576,7 @@ bool answer_take(struct dlock *dlock, const struct wire_frame *frame)
 
         /* The sign of life that was asked for, or an answer that nobody waits for any more. */
         if (!request)
-                return frame->type >= WIRE_RESULT && frame->type <= WIRE_PIECE;
+                return frame->type >= WIRE_RESULT && frame->type <= WIRE_CHANGES;
         switch (request->operation) {
         case DLOCK_OP_PREEMPT:
         case DLOCK_OP_RELEASE:
@@ -440,8 +584,11 @@ bool answer_take(struct dlock *dlock, const struct wire_frame *frame)
         case DLOCK_OP_OPEN:
         case DLOCK_OP_CLOSE:
         case DLOCK_OP_RENEW:
+        case DLOCK_OP_KEEP:
+        case DLOCK_OP_BREAK:
                 return take_result(dlock, request, frame);
         case DLOCK_OP_SHOW:
+        case DLOCK_OP_QUEUE:
                 return frame->type == WIRE_ROWS && take_shown(dlock, request, frame);
         case DLOCK_OP_LIST:
                 return frame->type == WIRE_ROWS && take_page(dlock, request, frame);
@@ -453,6 +600,8 @@ bool answer_take(struct dlock *dlock, const struct wire_frame *frame)
                 return take_piece(dlock, request, frame);
         case DLOCK_OP_MEMBERS:
                 return frame->type == WIRE_ROSTER && take_page(dlock, request, frame);
+        case DLOCK_OP_WATCH:
+                return frame->type == WIRE_CHANGES && take_page(dlock, request, frame);
         case DLOCK_OP_TRANSFER:
         case DLOCK_OP_REMOVE:
                 return take_result(dlock, request, frame);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,10 @@
 #define INI_PATH "/etc/dlock/client.ini"
 /* poll(2) does not count a suspended machine's time, deadlines do: look again so often. */
 #define POLL_MS 1000
+/* Between two tries to find somebody who can tell who leads. */
+#define OBSERVE_REST_MS 200
+/* There is no time for an answer in less. */
+#define OBSERVE_LAST_MS 100
 
 int set_error(struct dlock *dlock, int error, const char *format, ...)
 {
@@ -43,18 +48,41 @@ static int find_servers(struct dlock *dlock, const char *text, char problem[SERV
         return servers_load(&dlock->servers, INI_PATH, problem);
 }
 
-/* See is_forked(). */
-static bool make_mark(struct dlock *dlock)
+/* See is_forked(). One for all handles: each page of its own is another one to be found at every call. */
+static struct {
+        _Atomic(struct fork_mark *) page;
+        atomic_uint processes;               /* since the first, from parent to child, that made a handle */
+        atomic_bool stays;                   /* the kernel does not empty it */
+} mark;
+
+static struct fork_mark *make_page(void)
 {
         size_t size = (size_t)sysconf(_SC_PAGESIZE);
-        uint8_t *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        struct fork_mark *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *other = NULL;
 
         if (page == MAP_FAILED)
-                return false;
+                return NULL;
         if (madvise(page, size, MADV_WIPEONFORK) < 0)
-                dlock->pid = getpid();
-        *page = 1;
-        dlock->parents = page;
+                mark.stays = true;
+        if (atomic_compare_exchange_strong(&mark.page, &other, page))
+                return page;
+        (void)munmap(page, size);            /* another thread was first */
+        return other;
+}
+
+/* Whose handle it is from here on: no lock is taken, since a child may be made while another thread has it. */
+static bool set_mark(struct dlock *dlock)
+{
+        struct fork_mark *page = mark.page ? mark.page : make_page();
+        unsigned process = 0;
+
+        if (!page)
+                return false;
+        if (page->process == 0)
+                (void)atomic_compare_exchange_strong(&page->process, &process, ++mark.processes);
+        dlock->mark = page;
+        dlock->process = page->process;
+        dlock->pid = mark.stays ? getpid() : 0;
         return true;
 }
 
@@ -62,7 +90,7 @@ static int start(struct dlock *dlock, const char *servers, char problem[SERVERS_
 {
         int r;
 
-        r = make_mark(dlock) ? find_servers(dlock, servers, problem) : -ENOMEM;
+        r = set_mark(dlock) ? find_servers(dlock, servers, problem) : -ENOMEM;
         if (r < 0)
                 return r;
         dlock->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -86,10 +114,13 @@ int dlock_new(struct dlock **ret_dlock, const char *servers, char *error, size_t
                 dlock->next_deadline = UINT64_MAX;
                 TAILQ_INIT(&dlock->queued);
                 TAILQ_INIT(&dlock->sent);
+                TAILQ_INIT(&dlock->listening);
                 TAILQ_INIT(&dlock->answered);
                 TAILQ_INIT(&dlock->renewals);
                 TAILQ_INIT(&dlock->holds);
-                dlock->hold_wake = UINT64_MAX;
+                TAILQ_INIT(&dlock->watches);
+                TAILQ_INIT(&dlock->waits);
+                dlock->hold_wake = dlock->watch_wake = dlock->wait_wake = UINT64_MAX;
                 dlock->hold_tenth = UINT32_MAX;
                 r = start(dlock, servers, problem);
         }
@@ -103,13 +134,13 @@ int dlock_new(struct dlock **ret_dlock, const char *servers, char *error, size_t
         return 0;
 }
 
-static void free_requests(struct request_list *list)
+static void free_requests(struct dlock *dlock, struct request_list *list)
 {
         struct request *request;
 
         while ((request = TAILQ_FIRST(list))) {
                 TAILQ_REMOVE(list, request, link);
-                request_free(request);
+                request_free(dlock, request);
         }
 }
 
@@ -117,18 +148,20 @@ struct dlock *dlock_free(struct dlock *dlock)
 {
         if (!dlock)
                 return NULL;
-        if (dlock->parents) {
+        if (dlock->mark)
                 link_close(dlock);
-                (void)munmap((void *)dlock->parents, (size_t)sysconf(_SC_PAGESIZE));
-        }
         if (dlock->epoll >= 0)
                 (void)close(dlock->epoll);
         holds_forget(dlock);
-        free_requests(&dlock->queued);
-        free_requests(&dlock->renewals);
-        free_requests(&dlock->sent);
-        free_requests(&dlock->answered);
-        request_free(dlock->current);
+        waits_forget(dlock);
+        watches_forget(dlock);
+        free_requests(dlock, &dlock->queued);
+        free_requests(dlock, &dlock->renewals);
+        free_requests(dlock, &dlock->sent);
+        free_requests(dlock, &dlock->listening);
+        free_requests(dlock, &dlock->answered);
+        request_free(dlock, dlock->current);
+        request_free_spare(dlock);
         servers_done(&dlock->servers);
         free(dlock->slots);
         free(dlock);
@@ -147,7 +180,7 @@ int dlock_set_timeout(struct dlock *dlock, uint32_t timeout_ms)
 
 const char *dlock_get_error(const struct dlock *dlock)
 {
-        return dlock->error;
+        return is_forked(dlock) ? "after a fork a handle is that of the process that made it" : dlock->error;
 }
 
 const char *dlock_version(void)
@@ -168,6 +201,8 @@ const char *dlock_outcome_name(enum dlock_outcome outcome)
                 return "unreachable";
         case DLOCK_REJECTED:
                 return "rejected";
+        case DLOCK_REENTERED:
+                return "reentered";
         }
         return "";
 }
@@ -189,6 +224,8 @@ static uint64_t next_wake(const struct dlock *dlock)
 {
         uint64_t wake = dlock->pending > 0 ? MIN(link_wake(dlock), dlock->next_deadline) : UINT64_MAX;
 
+        wake = MIN(wake, dlock->watch_wake);
+        wake = MIN(wake, dlock->wait_wake);
         return MIN(wake, dlock->hold_wake);
 }
 
@@ -216,7 +253,7 @@ int dlock_get_timeout(const struct dlock *dlock)
 
 static void forget_current(struct dlock *dlock)
 {
-        request_free(dlock->current);
+        request_free(dlock, dlock->current);
         dlock->current = NULL;
 }
 
@@ -232,6 +269,8 @@ int dlock_process(struct dlock *dlock)
         if (now >= dlock->next_deadline)
                 request_expire(dlock, now);
         holds_turn(dlock, now);
+        waits_turn(dlock, now);
+        watches_turn(dlock, now);
         link_send(dlock, now);
         return 0;
 }
@@ -329,6 +368,90 @@ int dlock_list(struct dlock *dlock, const char *prefix, const char *after, uint3
 int dlock_history(struct dlock *dlock, const char *lock, uint64_t after_index, uint32_t limit, struct dlock_answer *ret_answer)
 {
         return dlock_ask(dlock, &(struct dlock_request){ .operation = DLOCK_OP_HISTORY, .lock = lock, .after_index = after_index, .limit = limit }, ret_answer);
+}
+
+int dlock_watch_wait(struct dlock_watch *watch, uint32_t timeout_ms, struct dlock_change *ret_change)
+{
+        uint64_t end = clock_boottime_ms() + timeout_ms;
+        struct dlock *dlock = watch_get_handle(watch);
+        uint64_t wake;
+        int r;
+
+        for (;;) {
+                struct pollfd wait = { .fd = -1, .events = POLLIN };
+
+                r = dlock ? dlock_watch_next(watch, ret_change) : -ECHILD;
+                if (r == 0)
+                        r = dlock_process(dlock);
+                else
+                        return r;
+                if (r == 0)
+                        r = dlock_watch_next(watch, ret_change);
+                if (r != 0 || clock_boottime_ms() >= end)
+                        return r;
+                wait.fd = dlock->epoll;
+                wake = next_wake(dlock);
+                (void)poll(&wait, 1, time_until(MIN(end, wake), POLL_MS));
+        }
+}
+
+/* Who could not be asked now can be asked soon. */
+static void rest(struct dlock *dlock, uint64_t until)
+{
+        struct pollfd wait = { .fd = dlock->epoll, .events = POLLIN };
+
+        uint64_t wake;
+
+        (void)dlock_process(dlock);
+        wake = next_wake(dlock);
+        (void)poll(&wait, 1, time_until(MIN(until, wake), OBSERVE_REST_MS));
+}
+
+/* Who holds a lock together with others leads nobody. */
+static bool is_led(const struct dlock_answer *answer)
+{
+        return answer->outcome == DLOCK_YES && answer->rows[0].slots == 0;
+}
+
+int dlock_observe(struct dlock *dlock, const char *lock, int consistent, uint32_t timeout_ms, struct dlock_answer *ret_answer)
+{
+        uint64_t end = clock_boottime_ms() + (timeout_ms ? timeout_ms : dlock->timeout_ms), now;
+        struct dlock_request request = { .operation = DLOCK_OP_SHOW, .lock = lock, .consistent = consistent, .exact = 1 };
+        struct dlock_answer answer = { .id = 0 };
+        bool show = true, nobody_then;
+        int r;
+
+        if (timeout_ms > LIMIT_DEADLINE_MS)
+                return set_error(dlock, -EINVAL, "a timeout of 1 ms to 1 hour would be right");
+        for (;;) {
+                now = clock_boottime_ms();
+                request.operation = show ? DLOCK_OP_SHOW : DLOCK_OP_WATCH;
+                request.timeout_ms = now < end ? (uint32_t)(end - now) : 1;
+                r = dlock_ask(dlock, &request, &answer);
+                if (r < 0)
+                        return r;
+                if (answer.outcome == DLOCK_REJECTED || (show && is_led(&answer)))
+                        break;
+                nobody_then = show ? answer.outcome == DLOCK_NO || answer.outcome == DLOCK_YES : answer.outcome == DLOCK_YES && answer.count == 0;
+                /* Too late for another question. */
+                if (clock_boottime_ms() + (nobody_then ? OBSERVE_LAST_MS : 0) >= end) {
+                        answer.outcome = nobody_then ? DLOCK_NO : answer.outcome == DLOCK_UNREACHABLE ? DLOCK_UNREACHABLE : DLOCK_UNKNOWN;
+                        answer.operation = DLOCK_OP_SHOW;
+                        answer.owner = NULL;
+                        answer.rows = NULL;
+                        answer.token = 0;
+                        answer.slots = answer.holders = 0;
+                        answer.count = 0;
+                        break;
+                }
+                if (answer.outcome == DLOCK_UNKNOWN || answer.outcome == DLOCK_UNREACHABLE)
+                        rest(dlock, end);
+                request.after_index = answer.index;
+                show = !(show && nobody_then);
+        }
+        if (ret_answer)
+                *ret_answer = answer;
+        return 0;
 }
 
 int dlock_status(struct dlock *dlock, struct dlock_answer *ret_answer)

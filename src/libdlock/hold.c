@@ -10,7 +10,10 @@
  *    9.90   the deadline. Nothing of what was held may go on
  *   10.00   the leader, which counts from the arrival of that request, may end it
  *
- * A state is a function of these times and of now, so it is right whenever it is asked for; that it changed is told in a turn. */
+ * A state is a function of these times and of now, so it is right whenever it is asked for; that it changed is told in a turn.
+ *
+ * The node is also asked to say when the session or lease has ended, or was broken. When it does, a renewal goes out at once: with anything but a
+ * yes to that it is lost, and whoever has just given it up himself has had his own answer before. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,6 +23,13 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "libdlock/internal.h"
+
+/* What is held for a shorter time is not worth the question. */
+#define LISTEN_MS 1000
+/* Between two questions, when the node does not take them to heart. */
+#define LISTEN_AGAIN_MS 60000
+/* Patience of a node that has nothing to tell. */
+#define NEWS_MS 300000
 
 struct dlock_hold {
         TAILQ_ENTRY(dlock_hold) link;
@@ -33,6 +43,11 @@ struct dlock_hold {
         uint64_t renew_at;                   /* when the renewal went out, or goes, that is to move the deadline */
         uint64_t next_try;                   /* not before that the next request for it */
         struct request *renewal;             /* in flight */
+        bool listens;
+        bool bound;                          /* it ends with this process */
+        struct request *news;                /* in flight: the node tells when it has ended */
+        uint64_t next_news;                  /* not before that the next request for those */
+        uint64_t told_at;                    /* when a node said so; 0: none has */
         bool lost;                           /* for good */
         enum dlock_hold_state told;
         char reason[ERROR_BYTES];            /* what became of the last try, or why it is lost; "": nothing to tell */
@@ -76,6 +91,11 @@ static uint64_t interval(const struct dlock_hold *hold)
         return ms - ms / 10 + random_u64() % (ms / 5 + 1);
 }
 
+static uint64_t news_at(const struct dlock_hold *hold)
+{
+        return hold->listens && !hold->news ? hold->next_news : UINT64_MAX;
+}
+
 /* When it has something to do; 0: now; UINT64_MAX: never. */
 static uint64_t wake_of(const struct dlock_hold *hold, uint64_t now)
 {
@@ -86,7 +106,7 @@ static uint64_t wake_of(const struct dlock_hold *hold, uint64_t now)
                 return 0;
         if (hold->told == DLOCK_LOST)
                 return UINT64_MAX;
-        wake = hold->told == DLOCK_HELD ? risk_at(hold) : lost_at(hold);
+        wake = MIN(news_at(hold), hold->told == DLOCK_HELD ? risk_at(hold) : lost_at(hold));
         if (!renewal)
                 return MIN(wake, hold->next_try);
         if (!renewal->on_wire)
@@ -107,7 +127,9 @@ static void lose(struct dlock_hold *hold)
         hold->lost = true;
         if (hold->renewal)
                 request_drop(hold->dlock, hold->renewal);
-        hold->renewal = NULL;
+        if (hold->news)
+                request_drop(hold->dlock, hold->news);
+        hold->renewal = hold->news = NULL;
 }
 
 static void _printf_(2, 3) explain(struct dlock_hold *hold, const char *format, ...)
@@ -121,7 +143,7 @@ static void _printf_(2, 3) explain(struct dlock_hold *hold, const char *format, 
 
 static void renew(struct dlock_hold *hold, uint64_t now)
 {
-        struct request *request = calloc(1, sizeof(*request));
+        struct request *request = request_new(hold->dlock);
 
         hold->next_try = now + tenth_of(hold);
         if (request) {
@@ -133,9 +155,32 @@ static void renew(struct dlock_hold *hold, uint64_t now)
                         hold->renewal = request;
                         return;
                 }
-                request_free(request);
+                request_free(hold->dlock, request);
         }
         explain(hold, "out of memory");
+}
+
+/* Without memory for it, the renewals tell. */
+static void listen(struct dlock_hold *hold, uint64_t now)
+{
+        struct request *request = request_new(hold->dlock);
+
+        hold->next_news = now + MIN(interval(hold), (uint64_t)LISTEN_AGAIN_MS);
+        if (!request)
+                return;
+        if (hold->dlock->listener_count == LISTENERS_MAX) {
+                request_free(hold->dlock, request);
+                return;
+        }
+        request->operation = DLOCK_OP_CHECK;
+        request->awaits = true;
+        request->token = hold->session;
+        request->bound = hold->bound;
+        request->listener = hold;
+        if (request_enter(hold->dlock, request, now + NEWS_MS) == 0)
+                hold->news = request;
+        else
+                request_free(hold->dlock, request);
 }
 
 /* A node says in time that it cannot tell. One that says nothing is gone; and where there is another, it is asked in any case. */
@@ -159,6 +204,8 @@ void hold_take_answer(struct request *request)
         uint64_t now = clock_boottime_ms();
 
         hold->renewal = NULL;
+        if (hold->lost)
+                return;
         switch (request->answer.outcome) {
         case DLOCK_YES:
                 /* Too late for whoever was told, or could have asked, that it is lost. */
@@ -166,17 +213,41 @@ void hold_take_answer(struct request *request)
                         break;
                 hold->deadline = MAX(hold->deadline, request->answer.deadline_ms);
                 hold->renew_at = hold->next_try = request->last_sent + interval(hold);
-                hold->reason[0] = 0;
+                if (hold->told_at >= request->last_sent)
+                        hold->next_try = now;        /* it is the answer to an earlier question */
+                else
+                        hold->told_at = 0;
+                if (hold->told_at == 0)
+                        hold->reason[0] = 0;
                 break;
         case DLOCK_NO:
-                explain(hold, "%s says that it has ended", request->server);
-                lose(hold);
+                if (hold->told_at == 0)
+                        explain(hold, "%s says that it has ended", request->server);
+                hold->lost = true;
                 break;
         case DLOCK_UNKNOWN:
         case DLOCK_UNREACHABLE:
         case DLOCK_REJECTED:
-                explain(hold, "%s", request->reason);
+        case DLOCK_REENTERED:
+                if (hold->told_at != 0)
+                        hold->lost = true;
+                else
+                        explain(hold, "%s", request->reason);
                 break;
+        }
+        plan(hold, now);
+}
+
+void hold_take_news(struct request *request)
+{
+        struct dlock_hold *hold = request->listener;
+        uint64_t now = clock_boottime_ms();
+
+        hold->news = NULL;
+        if (request->answer.outcome == DLOCK_NO && !hold->lost) {
+                explain(hold, "%s says that %s", request->server, request->reason);
+                hold->told_at = now;
+                hold->next_try = MIN(hold->next_try, now);
         }
         plan(hold, now);
 }
@@ -196,12 +267,15 @@ static void turn(struct dlock_hold *hold, uint64_t now)
 {
         struct dlock *dlock = hold->dlock;
 
-        if (!hold->lost && now >= lost_at(hold))
+        /* Not where it came to be known: whoever has an answer taken may be going through the requests. */
+        if (hold->lost || now >= lost_at(hold))
                 lose(hold);
         if (!hold->lost)
                 doubt_server(hold, now);
         if (!hold->lost && !hold->renewal && now >= hold->next_try)
                 renew(hold, now);
+        if (!hold->lost && now >= news_at(hold))
+                listen(hold, now);
         tell(hold, state_at(hold, now));
         if (!hold->lost)
                 dlock->hold_tenth = MIN(dlock->hold_tenth, (uint32_t)tenth_of(hold));
@@ -223,35 +297,35 @@ void holds_turn(struct dlock *dlock, uint64_t now)
 
 /* --- life --- */
 
-static int check(struct dlock *dlock, const struct dlock_answer *answer, uint32_t ttl_ms, uint32_t stop_ms)
+static bool is_alone(const struct dlock_hold *hold)
 {
-        bool lives = answer && answer->outcome == DLOCK_YES && answer->session != 0 && answer->deadline_ms != 0;
-        uint64_t life = life_of(ttl_ms);
+        return !hold->dlock || is_forked(hold->dlock);
+}
 
-        if (!lives)
+static int check(struct dlock *dlock, const struct dlock_answer *answer, uint32_t stop_ms)
+{
+        bool lives = answer && answer->outcome == DLOCK_YES && answer->session != 0 && limit_ttl_is_valid(answer->ttl_ms);
+
+        if (!lives || answer->deadline_ms < life_of(answer->ttl_ms))
                 return set_error(dlock, -EINVAL, "nothing to hold: a yes to an open, to a preempt with a time to live, or to a renew with it would be right");
-        if (ttl_ms < DLOCK_TTL_MIN || ttl_ms > DLOCK_TTL_MAX)
-                return set_error(dlock, -EINVAL, "a time to live of %d ms to 24 hours would be right", DLOCK_TTL_MIN);
         /* ttl * 0.99 - stop > ttl * 2 / 3 */
-        if (300 * (uint64_t)stop_ms >= 97 * (uint64_t)ttl_ms)
-                return set_error(dlock, -EINVAL, "of a time to live of %u ms at most %u would be right for stopping: else there is no time to renew it twice", ttl_ms,
-                                 (uint32_t)((97 * (uint64_t)ttl_ms - 1) / 300));
-        if (answer->deadline_ms < life || answer->deadline_ms - life > clock_boottime_ms())
-                return set_error(dlock, -EINVAL, "it was asked for with another time to live than %u ms: that one would be right", ttl_ms);
+        if (300 * (uint64_t)stop_ms >= 97 * (uint64_t)answer->ttl_ms)
+                return set_error(dlock, -EINVAL, "of a time to live of %u ms at most %u would be right for stopping: else there is no time to renew it twice",
+                                 answer->ttl_ms, (uint32_t)((97 * (uint64_t)answer->ttl_ms - 1) / 300));
         if (dlock->hold_count == HOLDS_MAX)
                 return set_error(dlock, -EAGAIN, "%d holds are renewed already", HOLDS_MAX);
         return 0;
 }
 
-int dlock_hold_new(struct dlock_hold **ret_hold, struct dlock *dlock, const struct dlock_answer *answer, uint32_t ttl_ms, uint32_t stop_ms,
-                   dlock_hold_handler handler, void *userdata)
+int hold_new(struct dlock_hold **ret_hold, struct dlock *dlock, const struct dlock_answer *answer, uint32_t stop_ms, bool listens, dlock_hold_handler handler,
+             void *userdata)
 {
         struct dlock_hold *hold;
         int r;
 
         if (is_forked(dlock))
                 return -ECHILD;
-        r = check(dlock, answer, ttl_ms, stop_ms);
+        r = check(dlock, answer, stop_ms);
         if (r == 0)
                 r = identity_load_cluster(dlock);
         if (r == 0)
@@ -264,19 +338,42 @@ int dlock_hold_new(struct dlock_hold **ret_hold, struct dlock *dlock, const stru
         *hold = (struct dlock_hold){
                 .dlock = dlock,
                 .session = answer->session,
-                .ttl_ms = ttl_ms,
+                .ttl_ms = answer->ttl_ms,
                 .stop_ms = stop_ms,
                 .handler = handler,
                 .userdata = userdata,
                 .deadline = answer->deadline_ms,
                 .told = DLOCK_HELD,
+                .listens = listens,
         };
-        hold->renew_at = hold->next_try = hold->deadline - life_of(ttl_ms) + interval(hold);
+        hold->renew_at = hold->next_try = hold->deadline - life_of(hold->ttl_ms) + interval(hold);
+        hold->next_news = clock_boottime_ms() + MIN(tenth_of(hold), (uint64_t)LISTEN_MS);
         TAILQ_INSERT_TAIL(&dlock->holds, hold, link);
         dlock->hold_count++;
         dlock->hold_tenth = MIN(dlock->hold_tenth, (uint32_t)tenth_of(hold));
         plan(hold, clock_boottime_ms());
         *ret_hold = hold;
+        return 0;
+}
+
+int dlock_hold_new(struct dlock_hold **ret_hold, struct dlock *dlock, const struct dlock_answer *answer, uint32_t stop_ms, dlock_hold_handler handler,
+                   void *userdata)
+{
+        return hold_new(ret_hold, dlock, answer, stop_ms, true, handler, userdata);
+}
+
+int dlock_hold_bind(struct dlock_hold *hold)
+{
+        if (is_alone(hold))
+                return -ECHILD;
+        if (hold->bound)
+                return 0;
+        hold->bound = true;
+        if (hold->news)
+                request_drop(hold->dlock, hold->news);
+        hold->news = NULL;
+        hold->next_news = 0;
+        plan(hold, clock_boottime_ms());
         return 0;
 }
 
@@ -308,11 +405,6 @@ void holds_forget(struct dlock *dlock)
 }
 
 /* --- looking --- */
-
-static bool is_alone(const struct dlock_hold *hold)
-{
-        return !hold->dlock || is_forked(hold->dlock);
-}
 
 enum dlock_hold_state dlock_hold_get_state(const struct dlock_hold *hold)
 {

@@ -141,6 +141,7 @@ static void say_hello(struct dlock *dlock, uint64_t now)
                 link->assign = link->assign || (dlock->client_assign && request_names_client(request));
         link->assign = link->assign || (dlock->client_assign && dlock->renewing > 0);
         hello.assign = link->assign;
+        hello.pid = (uint32_t)getpid();
         wire_write_hello(&link->out, &hello);
         link->state = LINK_GREETING;
         link->heard = now;
@@ -461,7 +462,9 @@ static uint64_t quiet_until(const struct dlock *dlock)
 
         if (!oldest)
                 return UINT64_MAX;
-        return (dlock->link.pinged ? dlock->link.pinged : MAX(dlock->link.heard, oldest->last_sent)) + QUIET_MS;
+        if (dlock->link.pinged)
+                return dlock->link.pinged + QUIET_MS;
+        return MAX(dlock->link.heard, oldest->last_sent) + (dlock->patient_sent == dlock->sent_count ? QUIET_WATCH_MS : QUIET_MS);
 }
 
 static void watch(struct dlock *dlock, uint64_t now)

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,28 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "libdlock/internal.h"
+
+/* --- memory --- */
+
+struct request *request_new(struct dlock *dlock)
+{
+        struct request *request = dlock->spare;
+
+        if (!request) {
+                request = malloc(sizeof(*request));
+                if (!request)
+                        return NULL;
+                request->holder = request->further = (struct bytes){ 0 };
+        }
+        dlock->spare = NULL;
+        (void)memset(request, 0, offsetof(struct request, holder));
+        bytes_clear(&request->holder);
+        bytes_clear(&request->further);
+        request->after.size = 0;
+        request->after.text[0] = request->node[0] = request->told[0] = request->kept_reason[0] = 0;
+        request->reason[0] = request->server[0] = request->cluster[0] = 0;
+        return request;
+}
 
 /* --- slots --- */
 
@@ -60,7 +83,7 @@ struct request *request_of_tag(struct dlock *dlock, uint64_t tag)
 
 /* --- submit --- */
 
-static int set_name(struct dlock *dlock, struct lock_name *name, const char *text, const char *what, bool may_be_empty)
+int request_set_name(struct dlock *dlock, struct lock_name *name, const char *text, const char *what, bool may_be_empty)
 {
         if (may_be_empty && (!text || !*text))
                 return 0;
@@ -88,14 +111,19 @@ static int set_names(struct dlock *dlock, const struct dlock_request *asked, str
         switch (asked->operation) {
         case DLOCK_OP_PREEMPT:
         case DLOCK_OP_RELEASE:
+        case DLOCK_OP_KEEP:
+        case DLOCK_OP_BREAK:
         case DLOCK_OP_CHECK:
         case DLOCK_OP_SHOW:
-                return set_name(dlock, &request->name, asked->lock, "a lock name", false);
+        case DLOCK_OP_QUEUE:
+                return request_set_name(dlock, &request->name, asked->lock, "a lock name", false);
         case DLOCK_OP_LIST:
-                r = set_name(dlock, &request->name, asked->lock, "a prefix of lock names", true);
-                return r < 0 ? r : set_name(dlock, &request->after, asked->after, "a lock name", true);
+                r = request_set_name(dlock, &request->name, asked->lock, "a prefix of lock names", true);
+                return r < 0 ? r : request_set_name(dlock, &request->after, asked->after, "a lock name", true);
         case DLOCK_OP_HISTORY:
-                return set_name(dlock, &request->name, asked->lock, "a lock name", true);
+                return request_set_name(dlock, &request->name, asked->lock, "a lock name", true);
+        case DLOCK_OP_WATCH:
+                return request_set_name(dlock, &request->name, asked->lock, asked->exact ? "a lock name" : "a prefix of lock names", !asked->exact);
         case DLOCK_OP_TRANSFER:
         case DLOCK_OP_REMOVE:
                 return set_node(dlock, request->node, asked->node);
@@ -126,19 +154,69 @@ static int set_session(struct dlock *dlock, const struct dlock_request *asked, s
         if (asked->operation == DLOCK_OP_PREEMPT && asked->period_ms != 0 && (asked->period_ms < DLOCK_PERIOD_MIN || asked->period_ms > DLOCK_PERIOD_MAX))
                 return set_error(dlock, -EINVAL, "a period of %d ms to 366 days would be right", DLOCK_PERIOD_MIN);
         request->period_ms = asked->operation == DLOCK_OP_PREEMPT ? asked->period_ms : 0;
+        request->lock_delay_ms = lives && asked->operation != DLOCK_OP_RENEW ? asked->lock_delay_ms : 0;
+        if (request->lock_delay_ms > DLOCK_LOCK_DELAY_MAX)
+                return set_error(dlock, -EINVAL, "a lock-delay of up to %d min would be right", DLOCK_LOCK_DELAY_MAX / 60000);
+        if (request->lock_delay_ms != 0 && ttl_ms == 0)
+                return set_error(dlock, -EINVAL, "a lock-delay is that of a lease, or of the session that a lock is held in: one with a time to live would be right");
+        request->slots = asked->operation == DLOCK_OP_PREEMPT && asked->slots != 1 ? (uint16_t)asked->slots : 0;
+        if (asked->operation == DLOCK_OP_PREEMPT && asked->slots > DLOCK_SLOTS_MAX && asked->slots != DLOCK_SHARED)
+                return set_error(dlock, -EINVAL, "1 to %d slots, or DLOCK_SHARED, would be right", DLOCK_SLOTS_MAX);
+        if ((asked->operation == DLOCK_OP_KEEP || asked->operation == DLOCK_OP_BREAK) && asked->token == 0)
+                return set_error(dlock, -EINVAL, "no token: that of the hold, as its grant told it, would be right");
+        request->wait_ms = asked->operation == DLOCK_OP_PREEMPT ? asked->wait_ms : 0;
+        request->wait_until = request->wait_ms < UINT64_MAX / 2 ? clock_boottime_ms() + request->wait_ms : UINT64_MAX;
+        request->keeps = request->wait_ms > 0 && ttl_ms == 0 && asked->session == 0;
+        if (request->keeps)
+                ttl_ms = WAIT_TTL_MS;
         request->session = about_one || asked->operation == DLOCK_OP_PREEMPT ? asked->session : 0;
         request->ttl_ms = ttl_ms;
+        return 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+        return lock_name_compare(a, b);
+}
+
+/* All or nothing: in order, so that the first of them is not always the one that was named first. */
+static int set_further(struct dlock *dlock, const struct dlock_request *asked, struct request *request)
+{
+        struct lock_name names[DLOCK_LOCKS_MAX] = { request->name };
+        size_t count = asked->operation == DLOCK_OP_PREEMPT ? asked->further_count + 1 : 1;
+
+        if (count == 1)
+                return 0;
+        if (asked->further_count >= DLOCK_LOCKS_MAX)
+                return set_error(dlock, -EINVAL, "up to %d locks at once would be right", DLOCK_LOCKS_MAX);
+        if (request->slots != 0 || request->period_ms != 0)
+                return set_error(dlock, -EINVAL, "several locks at once are held alone, and not once in a period: without slots and period would be right");
+        for (size_t i = 1; i < count; i++)
+                if (request_set_name(dlock, &names[i], asked->further[i - 1], "a lock name", false) < 0)
+                        return -EINVAL;
+        qsort(names, count, sizeof(names[0]), compare_names);
+        request->asked_first = request->name;
+        request->name = names[0];
+        for (size_t i = 1; i < count; i++) {
+                if (lock_name_equal(&names[i], &names[i - 1]))
+                        return set_error(dlock, -EINVAL, "%s is asked for twice: each lock once would be right", names[i].text);
+                lock_name_put(&request->further, &names[i]);
+        }
+        request->further_count = (uint8_t)(count - 1);
         return 0;
 }
 
 static int set_request(struct dlock *dlock, const struct dlock_request *asked, struct request *request)
 {
         uint32_t limit = asked->limit ? asked->limit : DLOCK_PAGE_MAX;
+        bool names_hold = asked->operation == DLOCK_OP_KEEP || asked->operation == DLOCK_OP_BREAK;
         int r;
 
         r = set_names(dlock, asked, request);
         if (r == 0)
                 r = set_session(dlock, asked, request);
+        if (r == 0)
+                r = set_further(dlock, asked, request);
         if (r < 0)
                 return r;
         if (limit > DLOCK_PAGE_MAX)
@@ -149,14 +227,17 @@ static int set_request(struct dlock *dlock, const struct dlock_request *asked, s
                 return set_error(dlock, -EINVAL, "a timeout of 1 ms to 1 hour would be right");
         request->operation = asked->operation;
         request->after_index = asked->after_index;
+        request->after_token = asked->operation == DLOCK_OP_LIST && asked->after_token == 0 ? UINT64_MAX : asked->after_token;
         request->limit = (uint16_t)limit;
-        request->consistent = (asked->operation == DLOCK_OP_CHECK || asked->operation == DLOCK_OP_SHOW) && asked->consistent;
-        request->token = asked->operation == DLOCK_OP_RELEASE ? asked->token : 0;
+        request->consistent = (asked->operation == DLOCK_OP_CHECK || asked->operation == DLOCK_OP_SHOW || asked->operation == DLOCK_OP_QUEUE) && asked->consistent;
+        request->exact = asked->operation == DLOCK_OP_WATCH && asked->exact;
+        request->token = asked->operation == DLOCK_OP_RELEASE || asked->operation == DLOCK_OP_CHECK || names_hold ? asked->token : 0;
+        request->now = asked->operation == DLOCK_OP_BREAK && asked->now;
         request->finding = asked->operation == DLOCK_OP_RELEASE && asked->token == 0;
         request->backup = asked->backup;
         request->offset = asked->offset;
         request->timeout_ms = asked->timeout_ms ? asked->timeout_ms : dlock->timeout_ms;
-        r = asked->operation == DLOCK_OP_PREEMPT || asked->operation == DLOCK_OP_OPEN ? holder_describe(dlock, asked, request) : 0;
+        r = asked->operation == DLOCK_OP_PREEMPT || asked->operation == DLOCK_OP_OPEN || asked->operation == DLOCK_OP_BREAK ? holder_describe(dlock, asked, request) : 0;
         if (r == 0)
                 r = identity_load_cluster(dlock);
         if (r == 0 && request_names_client(request))
@@ -166,7 +247,9 @@ static int set_request(struct dlock *dlock, const struct dlock_request *asked, s
 
 static struct request_list *list_of(struct dlock *dlock, const struct request *request)
 {
-        return request->on_wire ? &dlock->sent : request->hold ? &dlock->renewals : &dlock->queued;
+        if (request->on_wire)
+                return request->listener ? &dlock->listening : &dlock->sent;
+        return request->hold ? &dlock->renewals : &dlock->queued;
 }
 
 /* The first request after a quiet time begins anew, whatever went wrong before it. */
@@ -187,7 +270,7 @@ int request_enter(struct dlock *dlock, struct request *request, uint64_t deadlin
                 return r;
         if (dlock->pending == 0)
                 forget_failures(dlock);
-        request->id = request->hold ? RENEWAL_ID | ++dlock->last_renewal : ++dlock->last_id;
+        request->id = request_is_own(request) ? RENEWAL_ID | ++dlock->last_renewal : ++dlock->last_id;
         request->slot = dlock->first_free;
         slot = &dlock->slots[request->slot];
         dlock->first_free = slot->next_free;
@@ -197,6 +280,9 @@ int request_enter(struct dlock *dlock, struct request *request, uint64_t deadlin
         dlock->pending++;
         if (request->hold)
                 dlock->renewing++;
+        if (request_looks_on(request))
+                dlock->watching++;
+        dlock->listener_count += request->listener != NULL;
         dlock->submitted = dlock->fresh = true;
         request->on_wire = false;
         TAILQ_INSERT_TAIL(list_of(dlock, request), request, link);
@@ -205,7 +291,7 @@ int request_enter(struct dlock *dlock, struct request *request, uint64_t deadlin
 
 static int64_t submit(struct dlock *dlock, struct request *request)
 {
-        if (dlock->pending - dlock->renewing == REQUESTS_MAX)
+        if (dlock->pending - dlock->renewing - dlock->watching == REQUESTS_MAX)
                 return set_error(dlock, -EAGAIN, "%d requests are in flight already", REQUESTS_MAX);
         if (request_enter(dlock, request, clock_boottime_ms() + request->timeout_ms) < 0)
                 return set_error(dlock, -ENOMEM, "out of memory");
@@ -219,14 +305,14 @@ int64_t dlock_submit(struct dlock *dlock, const struct dlock_request *asked)
 
         if (is_forked(dlock))
                 return -ECHILD;
-        request = calloc(1, sizeof(*request));
+        request = request_new(dlock);
         if (!request)
                 return set_error(dlock, -ENOMEM, "out of memory");
         r = set_request(dlock, asked, request);
         if (r == 0)
                 r = submit(dlock, request);
         if (r < 0)
-                request_free(request);
+                request_free(dlock, request);
         return r;
 }
 
@@ -243,6 +329,8 @@ static enum wire_type wire_type_of(enum dlock_operation operation)
                 return WIRE_CHECK;
         case DLOCK_OP_SHOW:
                 return WIRE_SHOW;
+        case DLOCK_OP_QUEUE:
+                return WIRE_QUEUE;
         case DLOCK_OP_LIST:
                 return WIRE_LIST;
         case DLOCK_OP_HISTORY:
@@ -263,8 +351,24 @@ static enum wire_type wire_type_of(enum dlock_operation operation)
                 return WIRE_CLOSE;
         case DLOCK_OP_RENEW:
                 return WIRE_RENEW;
+        case DLOCK_OP_KEEP:
+                return WIRE_KEEP;
+        case DLOCK_OP_BREAK:
+                return WIRE_BREAK;
+        case DLOCK_OP_WATCH:
+                return WIRE_WATCH;
         }
         abort();
+}
+
+/* Listeners are apart: nothing waits for them. */
+static void count_sent(struct dlock *dlock, const struct request *request, int more)
+{
+        if (request->listener)
+                return;
+        dlock->sent_count += (size_t)more;
+        if (request_is_patient(request))
+                dlock->patient_sent += (size_t)more;
 }
 
 /* How long this node may take. It answers "unknown" a little before the client stops waiting, because it knows why;
@@ -275,6 +379,8 @@ static uint32_t patience_for_node(const struct dlock *dlock, const struct reques
 
         if (request->hold)
                 left = MIN(left, (uint64_t)renewal_patience(request));
+        else if (request->node_ms > 0)
+                left = MIN(left, (uint64_t)request->node_ms);
         else if (request->moves + 1 < dlock->servers.found_count && left > QUIET_MS)
                 left = MAX(left / 2, (uint64_t)QUIET_MS);
         return (uint32_t)(left - MIN(left / 10, UINT64_C(100)));
@@ -289,28 +395,36 @@ void request_send(struct dlock *dlock, struct request *request, uint64_t now)
         if (request_changes(request) && !request->finding && request->first_sent == 0)
                 next_request_id(slot, now);
         frame = (struct wire_request){
-                .type = request->cancelling ? WIRE_CANCEL : request->finding ? WIRE_CHECK : wire_type_of(request->operation),
+                .type = request->cancelling ? WIRE_CANCEL : request->finding ? WIRE_CHECK : request->awaits ? WIRE_AWAIT : wire_type_of(request->operation),
                 .tag = request->id << SLOT_BITS | request->slot,
                 .deadline_ms = patience_for_node(dlock, request, now),
                 .min_index = dlock->min_index,
                 .consistent = request->consistent || request->finding,
                 .token = request->token,
+                .bound = request->bound,
                 .session = request->session,
                 .ttl_ms = request->ttl_ms,
+                .delay_ms = request->lock_delay_ms,
                 .period_ms = request->period_ms,
+                .slots = request->slots,
+                .further = { .data = request->further.data, .size = (uint16_t)request->further.size, .count = request->further_count },
+                .wait = request->wait_ms > 0,
+                .now = request->now,
                 .handle = slot->handle,
                 .seq = slot->seq,
                 .name = request->name,
                 .holder = { .data = request->holder.data, .size = (uint16_t)request->holder.size },
                 .after = request->after,
+                .after_token = request->after_token,
                 .after_index = request->after_index,
+                .exact = request->exact,
                 .limit = request->limit,
                 .backup = request->backup,
                 .offset = request->offset,
         };
 
         (void)memcpy(frame.node, request->node, sizeof(frame.node));
-        if (request_names_client(request))
+        if (request_names_client(request) || frame.type == WIRE_CHECK)
                 frame.client = dlock->client;
         wire_write_request(&dlock->link.out, &frame);
         if (request->first_sent == 0)
@@ -320,7 +434,7 @@ void request_send(struct dlock *dlock, struct request *request, uint64_t now)
         TAILQ_REMOVE(list_of(dlock, request), request, link);
         request->on_wire = true;
         TAILQ_INSERT_TAIL(list_of(dlock, request), request, link);
-        dlock->sent_count++;
+        count_sent(dlock, request, 1);
         if (request->hold)
                 dlock->hold_wake = MIN(dlock->hold_wake, now + 2 * (uint64_t)renewal_patience(request));
 }
@@ -330,7 +444,7 @@ static void requeue(struct dlock *dlock, struct request *request)
         TAILQ_REMOVE(list_of(dlock, request), request, link);
         request->on_wire = false;
         TAILQ_INSERT_HEAD(list_of(dlock, request), request, link);
-        dlock->sent_count--;
+        count_sent(dlock, request, -1);
         if (request_acts(request))
                 dlock->next_deadline = MIN(dlock->next_deadline, request->first_sent + LIMIT_RESEND_MS);
 }
@@ -339,6 +453,8 @@ void request_requeue_sent(struct dlock *dlock)
 {
         struct request *request;
 
+        while ((request = TAILQ_LAST(&dlock->listening, request_list)))
+                requeue(dlock, request);
         while ((request = TAILQ_LAST(&dlock->sent, request_list)))
                 requeue(dlock, request);
 }
@@ -383,12 +499,15 @@ static void leave(struct dlock *dlock, struct request *request)
 {
         TAILQ_REMOVE(list_of(dlock, request), request, link);
         if (request->on_wire)
-                dlock->sent_count--;
+                count_sent(dlock, request, -1);
         request->on_wire = false;
         free_slot(dlock, request);
         dlock->pending--;
         if (request->hold)
                 dlock->renewing--;
+        if (request_looks_on(request))
+                dlock->watching--;
+        dlock->listener_count -= request->listener != NULL;
         if (dlock->pending == 0)
                 dlock->next_deadline = UINT64_MAX;
 }
@@ -396,31 +515,68 @@ static void leave(struct dlock *dlock, struct request *request)
 void request_drop(struct dlock *dlock, struct request *request)
 {
         leave(dlock, request);
-        request_free(request);
+        request_free(dlock, request);
+}
+
+static void fill_answer(struct request *request, enum dlock_outcome outcome)
+{
+        struct dlock_answer *answer = &request->answer;
+
+        answer->id = request->id;
+        answer->operation = request->operation;
+        answer->outcome = outcome;
+        answer->lock = request->further_count > 0 ? request->asked_first.text : request->name.text;
+        answer->reason = request->reason;
+        answer->server = request->server;
+}
+
+void request_detach(struct dlock *dlock, struct request *request)
+{
+        settle_request_id(dlock, request, DLOCK_YES);
+        leave(dlock, request);
+}
+
+void request_answer(struct dlock *dlock, struct request *request, enum dlock_outcome outcome)
+{
+        fill_answer(request, outcome);
+        TAILQ_INSERT_TAIL(&dlock->answered, request, link);
+}
+
+struct request *request_of_id(struct dlock *dlock, uint64_t id)
+{
+        for (uint32_t i = 0; i < dlock->slot_count; i++)
+                if (dlock->slots[i].request && dlock->slots[i].request->id == id)
+                        return dlock->slots[i].request;
+        return NULL;
+}
+
+static void finish(struct dlock *dlock, struct request *request, enum dlock_outcome outcome)
+{
+        settle_request_id(dlock, request, outcome);
+        fill_answer(request, outcome);
+        leave(dlock, request);
+        if (!request_is_own(request)) {
+                TAILQ_INSERT_TAIL(&dlock->answered, request, link);
+                return;
+        }
+        (request->hold ? hold_take_answer : request->listener ? hold_take_news : request->watch ? watch_take_answer : wait_take_answer)(request);
+        request_free(dlock, request);
 }
 
 void request_finish(struct dlock *dlock, struct request *request, enum dlock_outcome outcome, const char *format, ...)
 {
-        struct dlock_answer *answer = &request->answer;
         va_list values;
 
         va_start(values, format);
         (void)vsnprintf(request->reason, sizeof(request->reason), format, values);
         va_end(values);
-        settle_request_id(dlock, request, outcome);
-        answer->id = request->id;
-        answer->operation = request->operation;
-        answer->outcome = outcome;
-        answer->lock = request->name.text;
-        answer->reason = request->reason;
-        answer->server = request->server;
-        leave(dlock, request);
-        if (!request->hold) {
-                TAILQ_INSERT_TAIL(&dlock->answered, request, link);
-                return;
-        }
-        hold_take_answer(request);
-        request_free(request);
+        finish(dlock, request, outcome);
+}
+
+void request_finish_plainly(struct dlock *dlock, struct request *request, enum dlock_outcome outcome)
+{
+        request->reason[0] = 0;
+        finish(dlock, request, outcome);
 }
 
 void request_not_cancelled(struct dlock *dlock, struct request *request, const char *why)
@@ -504,6 +660,7 @@ void request_expire(struct dlock *dlock, uint64_t now)
 {
         dlock->next_deadline = UINT64_MAX;
         expire_list(dlock, &dlock->sent, now);
+        expire_list(dlock, &dlock->listening, now);
         expire_list(dlock, &dlock->queued, now);
         expire_list(dlock, &dlock->renewals, now);
 }
@@ -525,11 +682,26 @@ void request_give_up(struct dlock *dlock)
         give_up_list(dlock, &dlock->renewals);
 }
 
-void request_free(struct request *request)
+void request_free(struct dlock *dlock, struct request *request)
 {
         if (!request)
                 return;
-        bytes_done(&request->holder);
         free(request->rows);
+        if (!dlock->spare) {
+                dlock->spare = request;
+                return;
+        }
+        bytes_done(&request->holder);
+        bytes_done(&request->further);
         free(request);
+}
+
+void request_free_spare(struct dlock *dlock)
+{
+        if (dlock->spare) {
+                bytes_done(&dlock->spare->holder);
+                bytes_done(&dlock->spare->further);
+        }
+        free(dlock->spare);
+        dlock->spare = NULL;
 }

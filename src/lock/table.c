@@ -18,9 +18,23 @@ static int compare_text(const char *a, size_t a_size, const char *b, size_t b_si
         return order ? order : (a_size > b_size) - (a_size < b_size);
 }
 
+static int compare_numbers(uint64_t a, uint64_t b)
+{
+        return (a > b) - (a < b);
+}
+
 static int compare_locks(const struct lock_record *a, const struct lock_record *b)
 {
-        return compare_text(a->name, a->name_size, b->name, b->name_size);
+        int order = compare_text(a->name, a->name_size, b->name, b->name_size);
+
+        return order ? order : compare_numbers(a->token, b->token);
+}
+
+static int compare_waited(const struct lock_record *a, const struct lock_record *b)
+{
+        int order = compare_numbers(a->waiter, b->waiter);
+
+        return order ? order : compare_text(a->name, a->name_size, b->name, b->name_size);
 }
 
 static int compare_clients(const struct client_record *a, const struct client_record *b)
@@ -35,7 +49,17 @@ static int compare_results(const struct result_record *a, const struct result_re
 
 static int compare_sessions(const struct session_record *a, const struct session_record *b)
 {
-        return (a->id > b->id) - (a->id < b->id);
+        return compare_numbers(a->id, b->id);
+}
+
+static int compare_waiters(const struct waiter_record *a, const struct waiter_record *b)
+{
+        return compare_numbers(a->id, b->id);
+}
+
+static int compare_queues(const struct queue_record *a, const struct queue_record *b)
+{
+        return compare_text(a->name.text, a->name.size, b->name.text, b->name.size);
 }
 
 static int compare_periods(const struct period_record *a, const struct period_record *b)
@@ -45,28 +69,51 @@ static int compare_periods(const struct period_record *a, const struct period_re
 
 static int compare_period_ends(const struct period_record *a, const struct period_record *b)
 {
-        int order = (a->end_ms > b->end_ms) - (a->end_ms < b->end_ms);
+        int order = compare_numbers(a->end_ms, b->end_ms);
 
         return order ? order : compare_periods(a, b);
 }
 
+static int compare_delays(const struct delay_record *a, const struct delay_record *b)
+{
+        return compare_text(a->name.text, a->name.size, b->name.text, b->name.size);
+}
+
+static int compare_delay_ends(const struct delay_record *a, const struct delay_record *b)
+{
+        int order = (a->end_ms > b->end_ms) - (a->end_ms < b->end_ms);
+
+        return order ? order : compare_delays(a, b);
+}
+
 RB_GENERATE_INTERNAL(lock_tree, lock_record, node, compare_locks, _unused_ static)
+RB_GENERATE_INTERNAL(waited_tree, lock_record, by_waiter, compare_waited, _unused_ static)
 RB_GENERATE_INTERNAL(client_tree, client_record, node, compare_clients, _unused_ static)
 RB_GENERATE_INTERNAL(result_tree, result_record, node, compare_results, _unused_ static)
 RB_GENERATE_INTERNAL(session_record_tree, session_record, node, compare_sessions, _unused_ static)
+RB_GENERATE_INTERNAL(waiter_tree, waiter_record, node, compare_waiters, _unused_ static)
+RB_GENERATE_INTERNAL(queue_tree, queue_record, node, compare_queues, _unused_ static)
 RB_GENERATE_INTERNAL(period_record_tree, period_record, node, compare_periods, _unused_ static)
 RB_GENERATE_INTERNAL(period_end_tree, period_record, by_end, compare_period_ends, _unused_ static)
+RB_GENERATE_INTERNAL(delay_record_tree, delay_record, node, compare_delays, _unused_ static)
+RB_GENERATE_INTERNAL(delay_end_tree, delay_record, by_end, compare_delay_ends, _unused_ static)
 
 struct lock_table *lock_table_new(void)
 {
         struct lock_table *table = alloc_zeroed(1, sizeof(*table));
 
         RB_INIT(&table->locks);
+        RB_INIT(&table->waited);
         RB_INIT(&table->clients);
         RB_INIT(&table->results);
         RB_INIT(&table->sessions);
+        RB_INIT(&table->waiters);
+        RB_INIT(&table->queues);
+        TAILQ_INIT(&table->held_up);
         RB_INIT(&table->periods);
         RB_INIT(&table->period_ends);
+        RB_INIT(&table->delays);
+        RB_INIT(&table->delay_ends);
         TAILQ_INIT(&table->ended);
         table->promise.record.kind = LOCK_IMAGE_PROMISE;
         TAILQ_INIT(&table->idle);
@@ -81,7 +128,10 @@ struct lock_table *lock_table_free(struct lock_table *table)
         struct client_record *client, *next_client;
         struct result_record *result, *next_result;
         struct session_record *session, *next_session;
+        struct waiter_record *waiter, *next_waiter;
+        struct queue_record *queue, *next_queue;
         struct period_record *period, *next_period;
+        struct delay_record *delay, *next_delay;
         struct record *record;
 
         if (!table)
@@ -93,7 +143,7 @@ struct lock_table *lock_table_free(struct lock_table *table)
                         free(record);
         }
         RB_FOREACH_SAFE(lock, lock_tree, &table->locks, next_lock) {
-                RB_REMOVE(lock_tree, &table->locks, lock);
+                lock_table_drop_lock(table, lock);
                 free(lock);
         }
         RB_FOREACH_SAFE(client, client_tree, &table->clients, next_client) {
@@ -108,9 +158,21 @@ struct lock_table *lock_table_free(struct lock_table *table)
                 RB_REMOVE(session_record_tree, &table->sessions, session);
                 free(session);
         }
+        RB_FOREACH_SAFE(waiter, waiter_tree, &table->waiters, next_waiter) {
+                lock_table_drop_waiter(table, waiter);
+                free(waiter);
+        }
+        RB_FOREACH_SAFE(queue, queue_tree, &table->queues, next_queue) {
+                RB_REMOVE(queue_tree, &table->queues, queue);
+                free(queue);
+        }
         RB_FOREACH_SAFE(period, period_record_tree, &table->periods, next_period) {
                 RB_REMOVE(period_record_tree, &table->periods, period);
                 free(period);
+        }
+        RB_FOREACH_SAFE(delay, delay_record_tree, &table->delays, next_delay) {
+                RB_REMOVE(delay_record_tree, &table->delays, delay);
+                free(delay);
         }
         free(table);
         return NULL;
@@ -118,7 +180,7 @@ struct lock_table *lock_table_free(struct lock_table *table)
 
 /* --- dirty records --- */
 
-static void mark_dirty(struct lock_table *table, struct record *record)
+void lock_table_mark_dirty(struct lock_table *table, struct record *record)
 {
         if (record->is_dirty)
                 return;
@@ -127,9 +189,7 @@ static void mark_dirty(struct lock_table *table, struct record *record)
         table->dirty_count++;
 }
 
-/* The record has left its tree. It lives on as a tombstone until its deletion was handed
- * out, unless the database has never heard of it. */
-static void bury(struct lock_table *table, struct record *record)
+void lock_table_bury(struct lock_table *table, struct record *record)
 {
         if (!record->persisted) {
                 if (record->is_dirty) {
@@ -140,26 +200,65 @@ static void bury(struct lock_table *table, struct record *record)
                 return;
         }
         record->deleted = true;
-        mark_dirty(table, record);
+        lock_table_mark_dirty(table, record);
 }
 
 /* --- the kinds of record --- */
 
-static struct lock_record *find_lock(const struct lock_table *table, const char *name, size_t size)
+struct lock_record *lock_table_get_lock(const struct lock_table *table, const char *name, size_t size)
 {
-        struct lock_record probe = { .name_size = (uint8_t)size, .name = name };
+        struct lock_record *lock = lock_table_seek_lock(table, name, size, 0, false);
+
+        return lock && lock->name_size == size && memcmp(lock->name, name, size) == 0 ? lock : NULL;
+}
+
+struct lock_record *lock_table_get_hold(const struct lock_table *table, const struct lock_name *name, uint64_t token)
+{
+        struct lock_record probe = { .name_size = name->size, .name = name->text, .token = token };
 
         return RB_FIND(lock_tree, (struct lock_tree *)&table->locks, &probe);
 }
 
-static struct client_record *find_client(const struct lock_table *table, const struct client_id *id)
+struct lock_record *lock_table_get_waited(const struct lock_table *table, const struct lock_name *name, uint64_t waiter)
+{
+        struct lock_record probe = { .waiter = waiter, .name = name->text, .name_size = name->size };
+
+        return RB_FIND(waited_tree, (struct waited_tree *)&table->waited, &probe);
+}
+
+struct lock_record *lock_table_first_waited(const struct lock_table *table, uint64_t waiter)
+{
+        struct lock_record probe = { .waiter = waiter, .name = "" };
+        struct lock_record *lock = RB_NFIND(waited_tree, (struct waited_tree *)&table->waited, &probe);
+
+        return lock && lock->waiter == waiter ? lock : NULL;
+}
+
+struct lock_record *lock_table_next_holder(struct lock_record *lock)
+{
+        struct lock_record *next = lock->crowd ? RB_NEXT(lock_tree, unused, lock) : NULL;
+
+        return next && next->crowd == lock->crowd ? next : NULL;
+}
+
+bool lock_record_has_room(const struct lock_record *held, uint16_t slots)
+{
+        return !held || (slots != 0 && held->crowd && held->crowd->slots == slots && (held->crowd->count < slots_capacity(slots) || MUTATED(ONE_TOO_MANY)));
+}
+
+bool lock_table_has_room(const struct lock_table *table, const struct lock_name *name, uint16_t slots)
+{
+        return lock_record_has_room(lock_table_get_lock(table, name->text, name->size), slots);
+}
+
+struct client_record *lock_table_get_client(const struct lock_table *table, const struct client_id *id)
 {
         struct client_record probe = { .id = *id };
 
         return RB_FIND(client_tree, (struct client_tree *)&table->clients, &probe);
 }
 
-static struct result_record *find_result(const struct lock_table *table, struct id128 handle)
+struct result_record *lock_table_get_result(const struct lock_table *table, struct id128 handle)
 {
         struct result_record probe = { .handle = handle };
 
@@ -176,29 +275,59 @@ struct holder_view lock_record_holder(const struct lock_record *lock)
         return (struct holder_view){ .data = lock->data + lock->name_size + 1 + lock->principal_size + 1, .size = lock->holder_size };
 }
 
-struct lock_record *lock_table_add_lock(struct lock_table *table, const struct lock_name *name, struct client_record *owner, const struct principal *principal,
-                                        struct holder_view holder)
+static struct lock_record *new_lock(const struct hold *hold)
 {
-        struct lock_record *lock = alloc_zeroed(1, sizeof(*lock) + name->size + 1u + principal->size + 1u + holder.size);
+        struct lock_record *lock = alloc_zeroed(1, sizeof(*lock) + hold->name->size + 1u + hold->principal->size + 1u + hold->holder.size);
         uint8_t *data = lock->data;
 
-        lock->record.kind = LOCK_IMAGE_LOCK;
-        memcpy(data, name->text, name->size);
-        data += name->size + 1;
-        memcpy(data, principal->text, principal->size);
-        data += principal->size + 1;
-        if (holder.size > 0)
-                memcpy(data, holder.data, holder.size);
+        lock->record.kind = hold->slots == 0 ? LOCK_IMAGE_LOCK : LOCK_IMAGE_SHARE;
+        memcpy(data, hold->name->text, hold->name->size);
+        data += hold->name->size + 1;
+        memcpy(data, hold->principal->text, hold->principal->size);
+        data += hold->principal->size + 1;
+        if (hold->holder.size > 0)
+                memcpy(data, hold->holder.data, hold->holder.size);
         lock->name = (const char *)lock->data;
-        lock->name_size = name->size;
-        lock->principal_size = principal->size;
-        lock->holder_size = holder.size;
-        lock->owner = owner;
+        lock->name_size = hold->name->size;
+        lock->principal_size = hold->principal->size;
+        lock->holder_size = hold->holder.size;
+        lock->owner = hold->owner;
+        lock->token = hold->token;
+        lock->waiter = hold->waiter;
+        return lock;
+}
+
+static void join_crowd(struct lock_record *lock, const struct lock_record *held, uint16_t slots)
+{
+        if (held) {
+                lock->crowd = held->crowd;
+        } else {
+                lock->crowd = alloc_zeroed(1, sizeof(*lock->crowd));
+                lock->crowd->slots = slots;
+        }
+        lock->crowd->count++;
+}
+
+struct lock_record *lock_table_add_lock(struct lock_table *table, const struct hold *hold)
+{
+        struct lock_record *held = lock_table_get_lock(table, hold->name->text, hold->name->size);
+        struct lock_record *lock;
+
+        if (!lock_record_has_room(held, hold->slots))
+                return NULL;
+        lock = new_lock(hold);
         if (RB_INSERT(lock_tree, &table->locks, lock)) {
                 free(lock);
                 return NULL;
         }
-        owner->held++;
+        if (lock->waiter != 0 && RB_INSERT(waited_tree, &table->waited, lock)) {
+                RB_REMOVE(lock_tree, &table->locks, lock);
+                free(lock);
+                return NULL;
+        }
+        if (hold->slots != 0)
+                join_crowd(lock, held, hold->slots);
+        hold->owner->held++;
         table->lock_count++;
         return lock;
 }
@@ -241,6 +370,7 @@ struct session_record *lock_table_add_session(struct lock_table *table, uint64_t
         if (holder.size > 0)
                 memcpy(session->holder, holder.data, holder.size);
         TAILQ_INIT(&session->locks);
+        TAILQ_INIT(&session->waiters);
         if (RB_INSERT(session_record_tree, &table->sessions, session)) {
                 free(session);
                 return NULL;
@@ -260,10 +390,100 @@ struct session_record *lock_table_session_after(const struct lock_table *table, 
 {
         struct session_record probe = { .id = id + 1 };
 
-        return RB_NFIND(session_record_tree, (struct session_record_tree *)&table->sessions, &probe);
+        return id == UINT64_MAX ? NULL : RB_NFIND(session_record_tree, (struct session_record_tree *)&table->sessions, &probe);
 }
 
-static struct period_record *find_period(const struct lock_table *table, const struct lock_name *name)
+struct waiter_record *lock_table_waiter_after(const struct lock_table *table, uint64_t id)
+{
+        struct waiter_record probe = { .id = id + 1 };
+
+        return id == UINT64_MAX ? NULL : RB_NFIND(waiter_tree, (struct waiter_tree *)&table->waiters, &probe);
+}
+
+struct waiter_record *lock_table_get_waiter(const struct lock_table *table, uint64_t id)
+{
+        struct waiter_record probe = { .id = id };
+
+        return RB_FIND(waiter_tree, (struct waiter_tree *)&table->waiters, &probe);
+}
+
+struct queue_record *lock_table_get_queue(const struct lock_table *table, const struct lock_name *name)
+{
+        struct queue_record probe;
+
+        probe.name = *name;
+        return RB_FIND(queue_tree, (struct queue_tree *)&table->queues, &probe);
+}
+
+struct queue_record *lock_table_next_queue(struct lock_table *table, struct queue_record *queue)
+{
+        return queue ? RB_NEXT(queue_tree, &table->queues, queue) : RB_MIN(queue_tree, &table->queues);
+}
+
+static struct queue_record *need_queue(struct lock_table *table, const struct lock_name *name)
+{
+        struct queue_record *queue = lock_table_get_queue(table, name);
+
+        if (queue)
+                return queue;
+        queue = alloc_zeroed(1, sizeof(*queue));
+        queue->name = *name;
+        TAILQ_INIT(&queue->places);
+        TAILQ_INIT(&queue->aside);
+        (void)RB_INSERT(queue_tree, &table->queues, queue);
+        return queue;
+}
+
+struct place *lock_table_place(const struct waiter_record *waiter, unsigned i)
+{
+        return i == 0 ? (struct place *)&waiter->first : i <= waiter->further_count ? &waiter->further[i - 1] : NULL;
+}
+
+static void stand_in(struct lock_table *table, struct waiter_record *waiter, struct place *place, const struct lock_name *name)
+{
+        place->waiter = waiter;
+        place->queue = need_queue(table, name);
+        TAILQ_INSERT_TAIL(&place->queue->places, place, in_queue);
+        place->queue->count++;
+}
+
+void lock_table_step_aside(struct place *place)
+{
+        TAILQ_REMOVE(&place->queue->places, place, in_queue);
+        TAILQ_INSERT_TAIL(&place->queue->aside, place, in_queue);
+        place->is_aside = true;
+}
+
+struct waiter_record *lock_table_add_waiter(struct lock_table *table, uint64_t id, const struct lock_name *name, struct names_view further,
+                                            struct client_record *client, struct session_record *session, struct holder_view holder)
+{
+        struct lock_name next;
+        struct waiter_record *waiter = alloc_zeroed(1, sizeof(*waiter) + holder.size);
+
+        waiter->record.kind = LOCK_IMAGE_WAITER;
+        waiter->id = id;
+        waiter->client = client;
+        waiter->session = session;
+        waiter->holder_size = holder.size;
+        if (holder.size > 0)
+                memcpy(waiter->holder, holder.data, holder.size);
+        if (RB_INSERT(waiter_tree, &table->waiters, waiter)) {
+                free(waiter);
+                return NULL;
+        }
+        stand_in(table, waiter, &waiter->first, name);
+        if (further.count > 0)
+                waiter->further = alloc_zeroed(further.count, sizeof(waiter->further[0]));
+        while (names_view_take(&further, &next))
+                stand_in(table, waiter, &waiter->further[waiter->further_count++], &next);
+        TAILQ_INSERT_TAIL(&session->waiters, waiter, in_session);
+        session->held++;
+        client->held++;
+        table->waiter_count++;
+        return waiter;
+}
+
+struct period_record *lock_table_get_period(const struct lock_table *table, const struct lock_name *name)
 {
         struct period_record probe = { .name = *name };
 
@@ -291,22 +511,62 @@ struct period_record *lock_table_add_period(struct lock_table *table, const stru
         return period;
 }
 
+struct delay_record *lock_table_get_delay(const struct lock_table *table, const struct lock_name *name)
+{
+        struct delay_record probe;
+
+        if (table->delay_count == 0)
+                return NULL;                 /* it is asked of every lock that is wanted */
+        probe.name = *name;
+        return RB_FIND(delay_record_tree, (struct delay_record_tree *)&table->delays, &probe);
+}
+
+struct delay_record *lock_table_next_delay(struct lock_table *table, struct delay_record *delay)
+{
+        return delay ? RB_NEXT(delay_end_tree, &table->delay_ends, delay) : RB_MIN(delay_end_tree, &table->delay_ends);
+}
+
+struct delay_record *lock_table_add_delay(struct lock_table *table, const struct lock_name *name, uint64_t end_ms)
+{
+        struct delay_record *delay = alloc_zeroed(1, sizeof(*delay));
+
+        delay->record.kind = LOCK_IMAGE_DELAY;
+        delay->name = *name;
+        delay->end_ms = end_ms;
+        if (RB_INSERT(delay_record_tree, &table->delays, delay)) {
+                free(delay);
+                return NULL;
+        }
+        (void)RB_INSERT(delay_end_tree, &table->delay_ends, delay);
+        table->delay_count++;
+        return delay;
+}
+
 void lock_table_forget_session(struct lock_table *table, struct session_record *session)
 {
         RB_REMOVE(session_record_tree, &table->sessions, session);
         table->session_count--;
 }
 
-void lock_table_join_session(struct lock_record *lock, struct session_record *session)
+int lock_record_compare_grants(const struct lock_record *a, const struct lock_record *b)
 {
-        lock->session = session;
-        session->held++;
-        TAILQ_INSERT_TAIL(&session->locks, lock, in_session);
+        int order = compare_numbers(a->token, b->token);
+
+        return order ? order : compare_text(a->name, a->name_size, b->name, b->name_size);
 }
 
-struct client_record *lock_table_get_client(const struct lock_table *table, const struct client_id *id)
+void lock_table_join_session(struct lock_record *lock, struct session_record *session)
 {
-        return find_client(table, id);
+        struct lock_record *before = TAILQ_LAST(&session->locks, lock_list);
+
+        lock->session = session;
+        session->held++;
+        while (before && before->token == lock->token && lock_record_compare_grants(before, lock) > 0)
+                before = TAILQ_PREV(before, lock_list, in_session);
+        if (before)
+                TAILQ_INSERT_AFTER(&session->locks, before, lock, in_session);
+        else
+                TAILQ_INSERT_HEAD(&session->locks, lock, in_session);
 }
 
 struct client_record *lock_table_next_client(struct lock_table *table, struct client_record *client)
@@ -314,437 +574,78 @@ struct client_record *lock_table_next_client(struct lock_table *table, struct cl
         return client ? RB_NEXT(client_tree, &table->clients, client) : RB_MIN(client_tree, &table->clients);
 }
 
-static void set_idle(struct lock_table *table, struct client_record *client, bool idle)
+/* --- out of the trees: what is taken out is the caller's --- */
+
+void lock_table_drop_lock(struct lock_table *table, struct lock_record *lock)
 {
-        if (client->is_idle) {
-                TAILQ_REMOVE(&table->idle, client, idle);
-                table->idle_count--;
-        }
-        client->is_idle = idle;
-        if (idle) {
-                TAILQ_INSERT_TAIL(&table->idle, client, idle);
-                table->idle_count++;
-        }
+        RB_REMOVE(lock_tree, &table->locks, lock);
+        if (lock->waiter != 0)
+                RB_REMOVE(waited_tree, &table->waited, lock);
+        if (lock->crowd && --lock->crowd->count == 0)
+                free(lock->crowd);
+        table->lock_count--;
 }
 
-/* A client is known from its first accepted change on. What a local user first used belongs to
- * that user; what came over insecure TCP belongs to the first local user who uses it. */
-static struct client_record *touch_client(struct lock_table *table, const struct lock_moment *moment, const struct lock_change *change)
+void lock_table_drop_client(struct lock_table *table, struct client_record *client)
 {
-        struct client_record *client = find_client(table, &change->client);
-
-        if (!client) {
-                client = lock_table_add_client(table, &change->client);
-                client->principal = change->principal;
-        } else if (strcmp(client->principal.text, LOCK_PRINCIPAL_TCP) == 0) {
-                client->principal = change->principal;
-        }
-        client->last_index = moment->index;
-        mark_dirty(table, &client->record);
-        return client;
+        RB_REMOVE(client_tree, &table->clients, client);
+        table->client_count--;
 }
 
-static void remember_result(struct lock_table *table, const struct lock_moment *moment, const struct lock_change *change)
+void lock_table_drop_result(struct lock_table *table, struct result_record *result)
 {
-        struct result_record *result = find_result(table, change->handle);
-
-        if (result)
-                TAILQ_REMOVE(&table->by_age, result, age);
-        else
-                result = lock_table_add_result(table, change->handle);
-        TAILQ_INSERT_TAIL(&table->by_age, result, age);
-        result->seq = change->seq;
-        result->kind = change->kind;
-        result->client = change->client;
-        result->name = change->name;
-        result->token = lock_change_token(change, moment->index);
-        result->index = moment->index;
-        result->cluster_ms = moment->cluster_ms;
-        mark_dirty(table, &result->record);
+        RB_REMOVE(result_tree, &table->results, result);
+        table->result_count--;
 }
 
-static void forget_period(struct lock_table *table, struct period_record *period)
+void lock_table_drop_waiter(struct lock_table *table, struct waiter_record *waiter)
+{
+        RB_REMOVE(waiter_tree, &table->waiters, waiter);
+        table->waiter_count--;
+        free(waiter->further);
+        waiter->further = NULL;
+        waiter->further_count = 0;
+}
+
+void lock_table_drop_queue(struct lock_table *table, struct queue_record *queue)
+{
+        RB_REMOVE(queue_tree, &table->queues, queue);
+}
+
+void lock_table_drop_period(struct lock_table *table, struct period_record *period)
 {
         RB_REMOVE(period_record_tree, &table->periods, period);
         RB_REMOVE(period_end_tree, &table->period_ends, period);
         table->period_count--;
-        bury(table, &period->record);
 }
 
-/* Results older than the retry window and clients long idle are left out. The bound keeps
- * one entry's effect small; every entry adds one of each at most, so the backlog shrinks. */
-static void forget_old(struct lock_table *table, const struct lock_moment *moment)
+void lock_table_drop_delay(struct lock_table *table, struct delay_record *delay)
 {
-        struct result_record *result;
-
-        for (unsigned i = 0; i < LIMIT_ENTRY_RECORDS / 4; i++) {
-                result = TAILQ_FIRST(&table->by_age);
-                if (!result || moment->cluster_ms - result->cluster_ms <= LIMIT_REQUEST_KEPT_MS)
-                        break;
-                TAILQ_REMOVE(&table->by_age, result, age);
-                RB_REMOVE(result_tree, &table->results, result);
-                table->result_count--;
-                bury(table, &result->record);
-        }
-        for (unsigned i = 0; i < LIMIT_ENTRY_RECORDS / 16; i++) {
-                struct period_record *period = RB_MIN(period_end_tree, &table->period_ends);
-
-                if (!period || moment->cluster_ms < period->end_ms)
-                        break;
-                forget_period(table, period);
-        }
-        for (unsigned i = 0; i < LIMIT_ENTRY_RECORDS / 4 && table->idle_count > LIMIT_CLIENTS_IDLE; i++) {
-                struct client_record *client = TAILQ_FIRST(&table->idle);
-
-                assert(client->held == 0);
-                set_idle(table, client, false);
-                RB_REMOVE(client_tree, &table->clients, client);
-                table->client_count--;
-                bury(table, &client->record);
-        }
+        RB_REMOVE(delay_record_tree, &table->delays, delay);
+        RB_REMOVE(delay_end_tree, &table->delay_ends, delay);
+        table->delay_count--;
 }
 
-/* --- sessions --- */
+/* --- steps from one to the next --- */
 
-static struct session_record *open_session(struct lock_table *table, const struct lock_moment *moment, const struct lock_change *change,
-                                           struct client_record *client)
+void lock_table_move_period(struct lock_table *table, struct period_record *period, uint64_t end_ms)
 {
-        bool lease = change->kind == LOCK_CHANGE_PREEMPT;
-        struct session_record *session = lock_table_add_session(table, moment->index, lease ? (struct holder_view){ .data = NULL } : change->holder);
-
-        assert(session);                     /* an index is one entry's */
-        session->client = client;
-        session->principal = change->principal;
-        session->cluster_ms = moment->cluster_ms;
-        session->wall_ms = moment->wall_ms;
-        session->ttl_ms = change->ttl_ms;
-        session->lease = lease;
-        if (change->ttl_ms > table->promise.longest_ttl_ms) {
-                table->promise.longest_ttl_ms = change->ttl_ms;
-                mark_dirty(table, &table->promise.record);
-        }
-        client->held++;
-        set_idle(table, client, false);
-        mark_dirty(table, &session->record);
-        return session;
+        RB_REMOVE(period_end_tree, &table->period_ends, period);
+        period->end_ms = end_ms;
+        (void)RB_INSERT(period_end_tree, &table->period_ends, period);
 }
 
-static void let_go(struct lock_table *table, struct client_record *client)
+void lock_table_move_delay(struct lock_table *table, struct delay_record *delay, uint64_t end_ms)
 {
-        assert(client->held > 0);
-        client->held--;
-        if (client->held == 0)
-                set_idle(table, client, true);
+        RB_REMOVE(delay_end_tree, &table->delay_ends, delay);
+        delay->end_ms = end_ms;
+        (void)RB_INSERT(delay_end_tree, &table->delay_ends, delay);
 }
 
-static void remove_session(struct lock_table *table, struct session_record *session)
+struct lock_record *lock_table_seek_lock(const struct lock_table *table, const char *name, size_t size, uint64_t token, bool behind)
 {
-        struct client_record *client = session->client;
+        struct lock_record probe = { .name = name, .name_size = (uint8_t)size, .token = token };
+        struct lock_record *lock = RB_NFIND(lock_tree, (struct lock_tree *)&table->locks, &probe);
 
-        assert(session->held == 0);
-        if (session->ended)
-                TAILQ_REMOVE(&table->ended, session, end);
-        RB_REMOVE(session_record_tree, &table->sessions, session);
-        table->session_count--;
-        bury(table, &session->record);
-        let_go(table, client);
-}
-
-static void remove_lock(struct lock_table *table, struct lock_record *lock)
-{
-        struct session_record *session = lock->session;
-        struct client_record *owner = lock->owner;
-
-        RB_REMOVE(lock_tree, &table->locks, lock);
-        table->lock_count--;
-        if (session) {
-                TAILQ_REMOVE(&session->locks, lock, in_session);
-                session->held--;
-        }
-        bury(table, &lock->record);
-        if (session && session->lease)
-                remove_session(table, session);
-        let_go(table, owner);
-}
-
-/* Of what it holds so much as one entry may change; the leader sees to the rest by more of them. */
-static void end_session(struct lock_table *table, uint64_t id)
-{
-        struct session_record *session = lock_table_get_session(table, id);
-
-        if (!session)
-                return;                      /* a lease that was released in the meantime */
-        if (session->lease) {
-                remove_lock(table, TAILQ_FIRST(&session->locks));
-                return;
-        }
-        if (!session->ended) {
-                session->ended = true;
-                TAILQ_INSERT_TAIL(&table->ended, session, end);
-                mark_dirty(table, &session->record);
-        }
-        for (unsigned i = 0; i < LIMIT_ENTRY_RECORDS / 4 && session->held > 0; i++)
-                remove_lock(table, TAILQ_FIRST(&session->locks));
-        if (session->held == 0)
-                remove_session(table, session);
-}
-
-/* The newest counts, and how long it said that it be remembered. */
-static void remember_period(struct lock_table *table, const struct lock_moment *moment, const struct lock_change *change)
-{
-        struct period_record *period = find_period(table, &change->name);
-        uint64_t end_ms = moment->cluster_ms + change->period_ms;
-
-        if (period) {
-                RB_REMOVE(period_end_tree, &table->period_ends, period);
-                period->end_ms = end_ms;
-                (void)RB_INSERT(period_end_tree, &table->period_ends, period);
-        } else {
-                period = lock_table_add_period(table, &change->name, end_ms);
-        }
-        period->client = change->client;
-        period->token = moment->index;
-        period->cluster_ms = moment->cluster_ms;
-        mark_dirty(table, &period->record);
-}
-
-static void apply_preempt(struct lock_table *table, const struct lock_moment *moment, const struct lock_change *change,
-                          struct client_record *client)
-{
-        struct session_record *session = NULL;
-        struct lock_record *lock;
-
-        if (change->ttl_ms != 0)
-                session = open_session(table, moment, change, client);
-        else if (change->session != 0)
-                session = lock_table_get_session(table, change->session);
-        assert(change->session == 0 || (session && !session->ended && session->client == client));
-        lock = lock_table_add_lock(table, &change->name, client, &change->principal, change->holder);
-        assert(lock);                        /* promise 1: decided only when nobody owned it */
-        lock->token = MUTATED(TOKEN) ? client->held : moment->index;
-        lock->cluster_ms = moment->cluster_ms;
-        lock->wall_ms = moment->wall_ms;
-        if (session)
-                lock_table_join_session(lock, session);
-        if (change->period_ms != 0)
-                remember_period(table, moment, change);
-        mark_dirty(table, &lock->record);
-        set_idle(table, client, false);
-}
-
-static void apply_release(struct lock_table *table, const struct lock_change *change, struct client_record *client)
-{
-        struct lock_record *lock = find_lock(table, change->name.text, change->name.size);
-
-        assert(lock);
-        assert(lock->owner == client);
-        assert(lock->token == change->token);
-        if (MUTATED(PERIOD_RELEASED) && find_period(table, &change->name))
-                forget_period(table, find_period(table, &change->name));
-        remove_lock(table, lock);
-}
-
-void lock_table_apply(struct lock_table *table, const struct lock_moment *moment, const struct lock_change *change)
-{
-        struct client_record *client;
-
-        assert(moment->index > table->last_index);
-        assert(moment->cluster_ms >= table->last_cluster_ms);
-        table->last_index = moment->index;
-        table->last_cluster_ms = moment->cluster_ms;
-
-        client = touch_client(table, moment, change);
-        switch (change->kind) {
-        case LOCK_CHANGE_CLIENT:
-        case LOCK_CHANGE_CANCEL:
-                if (client->held == 0)
-                        set_idle(table, client, true);
-                break;
-        case LOCK_CHANGE_PREEMPT:
-                apply_preempt(table, moment, change, client);
-                break;
-        case LOCK_CHANGE_RELEASE:
-                apply_release(table, change, client);
-                break;
-        case LOCK_CHANGE_OPEN:
-                (void)open_session(table, moment, change, client);
-                break;
-        case LOCK_CHANGE_CLOSE:
-        case LOCK_CHANGE_EXPIRE:
-                end_session(table, change->session);
-                if (client->held == 0)
-                        set_idle(table, client, true);
-                break;
-        }
-        if (change->kind != LOCK_CHANGE_EXPIRE && (!MUTATED(CANCEL_LOST) || change->kind != LOCK_CHANGE_CANCEL))
-                remember_result(table, moment, change);
-        forget_old(table, moment);
-}
-
-/* --- looking --- */
-
-static void view_lock(const struct lock_record *lock, struct lock_view *ret_view)
-{
-        *ret_view = (struct lock_view){
-                .name = lock->name,
-                .name_size = lock->name_size,
-                .owner = lock->owner->id.text,
-                .principal = lock_record_principal(lock),
-                .holder = lock_record_holder(lock),
-                .token = lock->token,
-                .session = lock->session ? lock->session->id : 0,
-                .ttl_ms = lock->session ? lock->session->ttl_ms : 0,
-                .since_cluster_ms = lock->cluster_ms,
-                .since_wall_ms = lock->wall_ms,
-        };
-}
-
-bool lock_table_find(const struct lock_table *table, const struct lock_name *name, struct lock_view *ret_view)
-{
-        const struct lock_record *lock = find_lock(table, name->text, name->size);
-
-        if (!lock)
-                return false;
-        view_lock(lock, ret_view);
-        return true;
-}
-
-bool lock_table_find_client(const struct lock_table *table, const struct client_id *id, struct lock_client_view *ret_view)
-{
-        const struct client_record *client = find_client(table, id);
-
-        if (!client)
-                return false;
-        *ret_view = (struct lock_client_view){
-                .principal = client->principal.text,
-                .last_index = client->last_index,
-                .held = client->held,
-        };
-        return true;
-}
-
-bool lock_table_find_result(const struct lock_table *table, struct id128 handle, struct lock_result_view *ret_view)
-{
-        const struct result_record *result = find_result(table, handle);
-
-        if (!result)
-                return false;
-        *ret_view = (struct lock_result_view){
-                .seq = result->seq,
-                .kind = result->kind,
-                .name = result->name.text,
-                .name_size = result->name.size,
-                .client = result->client.text,
-                .token = result->token,
-                .index = result->index,
-        };
-        return true;
-}
-
-static bool view_session(const struct session_record *session, struct lock_session_view *ret_view)
-{
-        const struct lock_record *lock;
-
-        if (!session)
-                return false;
-        lock = session->lease ? TAILQ_FIRST(&session->locks) : NULL;
-        *ret_view = (struct lock_session_view){
-                .id = session->id,
-                .client = session->client->id.text,
-                .principal = session->principal.text,
-                .lock = lock ? lock->name : "",
-                .lock_size = lock ? lock->name_size : 0,
-                .ttl_ms = session->ttl_ms,
-                .lease = session->lease,
-                .ended = session->ended,
-                .held = session->held,
-        };
-        return true;
-}
-
-bool lock_table_find_period(const struct lock_table *table, const struct lock_name *name, struct lock_period_view *ret_view)
-{
-        const struct period_record *period = find_period(table, name);
-
-        if (!period)
-                return false;
-        *ret_view = (struct lock_period_view){ .client = period->client.text, .token = period->token, .cluster_ms = period->cluster_ms };
-        return true;
-}
-
-bool lock_table_find_session(const struct lock_table *table, uint64_t id, struct lock_session_view *ret_view)
-{
-        return view_session(lock_table_get_session(table, id), ret_view);
-}
-
-bool lock_table_next_session(const struct lock_table *table, uint64_t after, struct lock_session_view *ret_view)
-{
-        return view_session(lock_table_session_after(table, after), ret_view);
-}
-
-bool lock_table_next_ended(const struct lock_table *table, uint64_t after, struct lock_session_view *ret_view)
-{
-        return view_session(after == 0 ? TAILQ_FIRST(&table->ended) : TAILQ_NEXT(lock_table_get_session(table, after), end), ret_view);
-}
-
-bool lock_table_next(const struct lock_table *table, const char *prefix, size_t prefix_size, const char *after, size_t after_size,
-                     struct lock_view *ret_view)
-{
-        bool from_prefix = compare_text(after, after_size, prefix, prefix_size) < 0;
-        struct lock_record probe = {
-                .name = from_prefix ? prefix : after,
-                .name_size = (uint8_t)(from_prefix ? prefix_size : after_size),
-        };
-        struct lock_record *lock;
-
-        assert(prefix_size <= LIMIT_LOCK_NAME_BYTES);
-        assert(after_size <= LIMIT_LOCK_NAME_BYTES);
-        lock = RB_NFIND(lock_tree, (struct lock_tree *)&table->locks, &probe);
-        if (lock && !from_prefix && compare_locks(lock, &probe) == 0)
-                lock = RB_NEXT(lock_tree, &table->locks, lock);
-        if (!lock || lock->name_size < prefix_size || memcmp(lock->name, prefix, prefix_size) != 0)
-                return false;
-        view_lock(lock, ret_view);
-        return true;
-}
-
-size_t lock_table_lock_count(const struct lock_table *table)
-{
-        return table->lock_count;
-}
-
-size_t lock_table_client_count(const struct lock_table *table)
-{
-        return table->client_count;
-}
-
-size_t lock_table_result_count(const struct lock_table *table)
-{
-        return table->result_count;
-}
-
-size_t lock_table_session_count(const struct lock_table *table)
-{
-        return table->session_count;
-}
-
-size_t lock_table_period_count(const struct lock_table *table)
-{
-        return table->period_count;
-}
-
-uint32_t lock_table_longest_ttl_ms(const struct lock_table *table)
-{
-        return table->promise.longest_ttl_ms;
-}
-
-uint64_t lock_table_quiet_until(const struct lock_table *table)
-{
-        return table->promise.quiet_until;
-}
-
-void lock_table_be_quiet(struct lock_table *table, uint64_t until_cluster_ms)
-{
-        table->promise.quiet_until = until_cluster_ms;
-        mark_dirty(table, &table->promise.record);
+        return lock && behind && compare_locks(lock, &probe) == 0 ? RB_NEXT(lock_tree, &table->locks, lock) : lock;
 }

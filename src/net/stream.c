@@ -47,11 +47,12 @@ static void compact(struct bytes *bytes, size_t *offset)
 
 int stream_receive(struct stream *stream, size_t limit)
 {
+        /* Of the loop's one thread. On the stack every page of it would be touched at every call, as a protection of that. */
+        static uint8_t buffer[RECEIVE_BYTES];
         bool some = false;
 
         compact(&stream->in, &stream->in_offset);
         while (stream->in.size - stream->in_offset < limit) {
-                uint8_t buffer[RECEIVE_BYTES];
                 size_t room = MIN(sizeof(buffer), limit - (stream->in.size - stream->in_offset));
                 ssize_t n = recv(stream->fd, buffer, room, MSG_DONTWAIT);
 

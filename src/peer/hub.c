@@ -63,6 +63,7 @@ struct member {
         size_t links_up;
         uint64_t redial_ms, backoff_ms;
         bool complained;
+        bool removed_self;                   /* it said that this node is no member any more, and nothing else since */
         bool refuses;                        /* it dialled and would not have this node: nothing is said of its next attempts */
 };
 
@@ -222,6 +223,7 @@ static void link_is_up(struct peer_link *link, const struct peer_hello *hello)
         link->give_up_ms = UINT64_MAX;
         if (link->dialled)
                 member->dialling = false;
+        member->removed_self = false;
         member->backoff_ms = 0;
         member->refuses = member->refuses && !link->dialled;
         member->complained = member->refuses;
@@ -327,17 +329,20 @@ static void on_refusal(struct peer_link *link, const char *reason)
 {
         struct member *member = link->node ? find_member(link->hub, link->node) : NULL;
         struct peer_hub *hub = link->hub;
-        bool outdated = member && strcmp(reason, PEER_REASON_OLD) == 0;
+        bool outdated = member && strcmp(reason, PEER_REASON_OLD) == 0, removed = member && strcmp(reason, PEER_REASON_GONE) == 0;
 
         if (member && !member->complained)
                 diag_notice("%s at %s refused this node: %s", member->name, *member->address ? member->address : link->host, reason);
         if (member) {
                 member->complained = true;
+                member->removed_self = removed;
                 member->refuses = link->state == LINK_UP;
         }
         close_link(link, reason);
         if (outdated)
                 hub->handler.outdated(hub->handler.context);
+        if (removed)
+                hub->handler.removed(hub->handler.context);
 }
 
 /* Who dialled has nothing against this node when it goes on after the greeting. */
@@ -670,6 +675,13 @@ bool peer_hub_is_linked(const struct peer_hub *hub, uint64_t node)
         const struct member *member = find_member((struct peer_hub *)hub, node);
 
         return member && member->links_up > 0;
+}
+
+bool peer_hub_is_removed_by(const struct peer_hub *hub, uint64_t node)
+{
+        const struct member *member = find_member((struct peer_hub *)hub, node);
+
+        return member && member->removed_self;
 }
 
 /* --- sending --- */

@@ -39,8 +39,10 @@ struct peer_handler {
         void (*reached)(void *context, const char *local_host);
         /* A member stops cleanly. */
         void (*bye)(void *context, uint64_t node);
-        /* A member refused this one with PEER_REASON_OLD. */
+        /* A member refused this one with PEER_REASON_OLD, */
         void (*outdated)(void *context);
+        /* or with PEER_REASON_GONE. */
+        void (*removed)(void *context);
         /* Is this hello from a member as we know it? NULL: yes; else the reason to refuse it. */
         const char *(*judge)(void *context, const struct peer_hello *hello);
 };
@@ -74,5 +76,7 @@ void peer_hub_flush(struct peer_hub *hub);
 /* Dials who is due, closes who is silent. now: monotonic ms. */
 void peer_hub_tick(struct peer_hub *hub, uint64_t now);
 bool peer_hub_is_linked(const struct peer_hub *hub, uint64_t node);
+/* The last that this member said to this node was PEER_REASON_GONE. */
+bool peer_hub_is_removed_by(const struct peer_hub *hub, uint64_t node);
 /* Says BYE on every link and sends what is queued, as far as it goes without waiting. */
 void peer_hub_bye(struct peer_hub *hub);

@@ -25,6 +25,11 @@ enum raft_entry_kind {
         RAFT_ENTRY_OPEN = 8,                 /* a session, body by lock/change */
         RAFT_ENTRY_CLOSE = 9,                /* its client ended it, body by lock/change */
         RAFT_ENTRY_EXPIRE = 10,              /* the leader ended it, or goes on freeing what an ended one held, body by lock/change */
+        RAFT_ENTRY_WAIT = 11,                /* a client in the queue of a lock, or the lock's owner if it was free by then, body by lock/change */
+        RAFT_ENTRY_LEAVE = 12,               /* it does not want the lock any more, body by lock/change */
+        RAFT_ENTRY_KEEP = 13,                /* a lock held from here on in no session, body by lock/change */
+        RAFT_ENTRY_GRANT = 14,               /* a free lock goes to whoever is next, body by lock/change */
+        RAFT_ENTRY_BREAK = 15,               /* a lock that is taken from its owner, body by lock/change */
 #if RAFT_FEATURE_LEVEL > 1
         RAFT_ENTRY_NEXT = 100,               /* stands for what the next level brings, in tests of upgrades; empty body */
 #endif
@@ -60,6 +65,16 @@ static inline const char *raft_entry_kind_name(enum raft_entry_kind kind)
                 return "close";
         case RAFT_ENTRY_EXPIRE:
                 return "expire";
+        case RAFT_ENTRY_WAIT:
+                return "wait";
+        case RAFT_ENTRY_LEAVE:
+                return "leave";
+        case RAFT_ENTRY_KEEP:
+                return "keep";
+        case RAFT_ENTRY_GRANT:
+                return "grant";
+        case RAFT_ENTRY_BREAK:
+                return "break";
 #if RAFT_FEATURE_LEVEL > 1
         case RAFT_ENTRY_NEXT:
                 return "next";
@@ -106,8 +121,11 @@ enum raft_table {
         RAFT_TABLE_REQUEST = 3,              /* key: handle as a UUID; label: lock name; number: index of the entry */
         RAFT_TABLE_ADDRESS = 4,              /* key: node id in decimal; label: address; number: index of the entry */
         RAFT_TABLE_SESSION = 5,              /* key: id in decimal; label: its client's id; number: id */
-        RAFT_TABLE_PROMISE = 7,              /* key: "leases"; label: ""; number: the longest time to live so far, in ms */
         RAFT_TABLE_PERIOD = 6,               /* key: lock name; label: client's id; number: token of the grant that is remembered */
+        RAFT_TABLE_PROMISE = 7,              /* key: "leases"; label: ""; number: the longest time to live so far, with its lock-delay, in ms */
+        RAFT_TABLE_WAITER = 8,               /* key: id in decimal; label: lock name; number: id */
+        RAFT_TABLE_DELAY = 9,                /* key: lock name; label: id of the client that lost it; number: token of that hold */
+        RAFT_TABLE_SHARE = 10,               /* key: id of what asked for it, in decimal; label: lock name; number: token */
 };
 
 struct raft_record {

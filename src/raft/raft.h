@@ -158,8 +158,8 @@ uint64_t raft_round_confirmed(const struct raft *raft);
  * when this node leads no longer, or given up after a timeout, or when the link to the target ends. holds: the target keeps leadership
  * for as long as it can, although another node may be preferred. False: not now, or not to that node. */
 bool raft_transfer(struct raft *raft, uint64_t target, bool holds);
-/* The same, to whom it costs least: a linked voter that is no witness where there is one, with the longest log. */
-bool raft_transfer_to_best(struct raft *raft);
+/* The same, to whom it costs least: a linked voter that is no witness where there is one, with the longest log; to none of except. */
+bool raft_transfer_to_best(struct raft *raft, const uint64_t *except, size_t except_count);
 /* A leader keeps leadership from now on, although another node may be preferred. */
 void raft_hold(struct raft *raft);
 /* 0: none is under way. */

@@ -35,7 +35,15 @@ bool raft_transfer(struct raft *raft, uint64_t target, bool holds)
         return begin(raft, target, holds, false);
 }
 
-bool raft_transfer_to_best(struct raft *raft)
+static bool is_among(uint64_t node, const uint64_t *nodes, size_t count)
+{
+        for (size_t i = 0; i < count; i++)
+                if (nodes[i] == node)
+                        return true;
+        return false;
+}
+
+bool raft_transfer_to_best(struct raft *raft, const uint64_t *except, size_t except_count)
 {
         const struct raft_configuration *configuration = raft_configuration(raft);
         const struct raft_member *best = NULL;
@@ -45,7 +53,7 @@ bool raft_transfer_to_best(struct raft *raft)
                 const struct raft_member *member = &configuration->members[i];
                 const struct progress *progress = raft->role == RAFT_LEADER ? raft_progress_of(raft, member->id) : NULL;
 
-                if (member->standing != RAFT_VOTER || !raft_keeps_up(raft, progress))
+                if (member->standing != RAFT_VOTER || !raft_keeps_up(raft, progress) || is_among(member->id, except, except_count))
                         continue;
                 if (!best || best->witness > member->witness || (best->witness == member->witness && best_match < progress->match)) {
                         best = member;

@@ -114,7 +114,7 @@ static enum admin_outcome remove_member(struct replica *replica, struct waiting_
         admin->in_vain = ADMIN_LATER;
         admin->lacking_since = 0;
         if (member->id == raft_id(replica->raft))
-                (void)raft_transfer_to_best(replica->raft);      /* M4: the next leader takes it out */
+                (void)raft_transfer_to_best(replica->raft, NULL, 0);     /* M4: the next leader takes it out */
         else
                 (void)raft_remove(replica->raft, member->id);    /* not now: tried again */
         return 0;

@@ -4,6 +4,7 @@
 #include <bsd/sys/tree.h>
 #include <sys/queue.h>
 
+#include "lock/events.h"
 #include "lock/overlay.h"
 #include "replica/entry.h"
 #include "replica/replica.h"
@@ -34,9 +35,29 @@ struct pending {
         uint64_t retry_at;                   /* FORWARDED: the node asked did not lead; 0: it has not said so */
         bool sent;                           /* it has left this node or entered its log: it may have happened */
         uint64_t index, round, token;
+        uint64_t until_cluster_ms;           /* DELAYED */
+        uint64_t waiter;                     /* COMMIT: it may have to wait for the lock, as this one; 0: no */
         enum replica_outcome outcome;
         struct client_id owner;
-        uint8_t holder[];                    /* what request.holder shows */
+        uint8_t borrowed[];                  /* what request.holder and request.further show */
+};
+
+/* A member that said that it stops. */
+struct bye {
+        uint64_t node;
+        uint64_t known;                      /* the index of the newest address of it that was known then */
+};
+
+/* Somebody who is to be told when a waiter has got its lock. */
+struct waiting_await {
+        RB_ENTRY(waiting_await) by_origin, by_waiter;
+        TAILQ_ENTRY(waiting_await) due_link;
+        struct replica_origin origin;
+        struct lock_name name;
+        uint64_t waiter;                     /* or session, without a name */
+        uint64_t deadline;
+        bool due;                            /* there may be something to tell */
+        bool once;                           /* the waiter wants the lock once in a period */
 };
 
 struct waiting_read {
@@ -71,7 +92,7 @@ struct waiting_join {
 struct refusal {
         RB_ENTRY(refusal) node;
         struct id128 handle;
-        uint64_t seq, decided_ms, token, index;
+        uint64_t seq, decided_ms, token, index, until_cluster_ms;
         enum replica_outcome outcome;
         struct client_id owner;
         bool used;
@@ -81,6 +102,8 @@ struct refusal {
 RB_HEAD(origin_tree, pending);
 RB_HEAD(forward_tree, pending);
 RB_HEAD(refusal_tree, refusal);
+RB_HEAD(await_origin_tree, waiting_await);
+RB_HEAD(await_waiter_tree, waiting_await);
 RB_HEAD(timer_tree, session_timer);
 RB_HEAD(due_tree, session_timer);
 
@@ -88,6 +111,7 @@ struct replica {
         struct replica_settings settings;
         struct raft *raft;
         struct lock_table *table;
+        struct lock_events *events;          /* of the table, since the start or the last snapshot */
         struct lock_overlay *overlay;
         struct directory directory;
         struct directory heard;                      /* addresses of entries that may not be committed: good enough to dial */
@@ -107,6 +131,13 @@ struct replica {
         TAILQ_HEAD(, waiting_read) reads;
         TAILQ_HEAD(, index_read) index_reads;
         uint64_t batch_next, read_retry_at;
+
+        struct await_origin_tree awaits;
+        struct await_waiter_tree awaits_by_waiter;
+        TAILQ_HEAD(, waiting_await) awaits_due;
+        uint64_t settled_index;              /* waiters up to there were looked for in this table */
+        uint64_t held_up_next;               /* when queues that are held up are looked at again */
+        struct lock_name held_up_after;      /* where that look begins; size 0: at the first */
 
         struct timer_tree timers;
         struct due_tree timers_due;
@@ -128,6 +159,7 @@ struct replica {
         size_t image_capacity;
         struct raft_record *records;
         struct bytes address_text;           /* keys and bodies of address records */
+        struct bytes change_body;            /* of the change that is appended: memory that is used again */
 
         /* a snapshot being received */
         struct lock_table *staged_table;
@@ -138,9 +170,13 @@ struct replica {
         uint64_t next_term;                  /* the last term in which this leader made use of the next level */
 #endif
         bool leaving, returns;
-        uint64_t announce_next, leave_next, leaderless_since;
+        uint64_t announce_next, leave_next, leaderless_since, led_since;
+        struct leaver {
+                uint64_t node, heard;
+        } leavers[LIMIT_MEMBERS];            /* who asked this leader to be let go, and when last */
+        size_t leaver_count;
 
-        uint64_t byes[LIMIT_MEMBERS];        /* who stopped cleanly while this process runs, and has not come back */
+        struct bye byes[LIMIT_MEMBERS];      /* who stopped cleanly while this process runs, and was not linked since */
         size_t bye_count;
 
         /* effects */
@@ -175,7 +211,7 @@ void replica_sessions_init(struct replica *replica);
 void replica_sessions_done(struct replica *replica);
 /* The entry at id was applied, and made a session. */
 void replica_session_opened(struct replica *replica, uint64_t id, uint32_t ttl_ms);
-/* What was applied ended it, if it was one. */
+/* It has ended. */
 void replica_session_over(struct replica *replica, uint64_t id);
 /* It has its whole time again. */
 void replica_session_renewed(struct replica *replica, uint64_t id);
@@ -185,6 +221,17 @@ void replica_sessions_turn(struct replica *replica);
 /* There is something to free that was not there, or was under way, in the last turn. */
 bool replica_sessions_have_more(const struct replica *replica);
 void replica_sessions_leader_changed(struct replica *replica);
+
+/* await.c */
+void replica_awaits_init(struct replica *replica);
+void replica_awaits_done(struct replica *replica);
+/* These waiters are in their queues no more. */
+void replica_awaits_settled(struct replica *replica, const uint64_t *waiters, size_t count);
+/* The table is another one. */
+void replica_awaits_look_again(struct replica *replica);
+void replica_answer_awaits(struct replica *replica);
+void replica_sweep_awaits(struct replica *replica);
+void replica_forget_awaits(struct replica *replica, uint64_t session);
 
 /* read.c */
 void replica_reads_init(struct replica *replica);

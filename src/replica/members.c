@@ -46,11 +46,21 @@ void replica_hear_address(struct replica *replica, const struct raft_entry *entr
 }
 
 /* A snapshot may be newer than what was heard before it. */
-static const struct directory_change *newest(const struct replica *replica, uint64_t node)
+static const struct directory *newer(const struct replica *replica, uint64_t node)
 {
         bool heard = directory_index(&replica->heard, node) > directory_index(&replica->directory, node);
 
-        return directory_find(heard ? &replica->heard : &replica->directory, node);
+        return heard ? &replica->heard : &replica->directory;
+}
+
+static const struct directory_change *newest(const struct replica *replica, uint64_t node)
+{
+        return directory_find(newer(replica, node), node);
+}
+
+static uint64_t newest_index(const struct replica *replica, uint64_t node)
+{
+        return directory_index(newer(replica, node), node);
 }
 
 const char *replica_address(const struct replica *replica, uint64_t node)
@@ -155,6 +165,40 @@ void replica_answer_joins(struct replica *replica)
         }
 }
 
+/* While it waits it asks again and again. */
+#define LEAVER_MS 1000
+/* A leader that came into office while it stops lets others say first that they do, too. */
+#define HEAR_LEAVERS_MS 150
+
+static void note_leaver(struct replica *replica, uint64_t node)
+{
+        struct leaver *leaver = replica->leavers;
+
+        while (leaver < replica->leavers + replica->leaver_count && leaver->node != node)
+                leaver++;
+        if (leaver == replica->leavers + LIMIT_MEMBERS)
+                return;
+        if (leaver == replica->leavers + replica->leaver_count)
+                replica->leaver_count++;
+        *leaver = (struct leaver){ .node = node, .heard = replica->now };
+}
+
+/* To nobody who would hand it on at once. */
+static void hand_over(struct replica *replica)
+{
+        uint64_t leaving[LIMIT_MEMBERS];
+        size_t count = 0;
+
+        if (replica->now - replica->led_since < HEAR_LEAVERS_MS) {
+                replica->leave_next = replica->led_since + HEAR_LEAVERS_MS;
+                return;
+        }
+        for (size_t i = 0; i < replica->leaver_count; i++)
+                if (replica->now - replica->leavers[i].heard < LEAVER_MS)
+                        leaving[count++] = replica->leavers[i].node;
+        (void)raft_transfer_to_best(replica->raft, leaving, count);
+}
+
 /* M5: the vote is handed back from two voters to one only, so that one stopped node does not stall the other. */
 static void member_leaves(struct replica *replica, uint64_t node, bool returns)
 {
@@ -163,6 +207,7 @@ static void member_leaves(struct replica *replica, uint64_t node, bool returns)
 
         if (raft_role(replica->raft) != RAFT_LEADER)
                 return;
+        note_leaver(replica, node);
         if (replica->settings.min_voters < 2 && raft_configuration_voters(configuration) == 2 && raft_configuration_votes(configuration, node)) {
                 (void)raft_demote(replica->raft, node);
                 return;                      /* it asks again, and is let go when that is committed */
@@ -177,24 +222,31 @@ static void member_leaves(struct replica *replica, uint64_t node, bool returns)
 
 /* --- who stopped cleanly --- */
 
+/* Its start is in the log, by another node that it reached: this one may be away to it, and must dial. */
+static bool is_back(const struct replica *replica, const struct bye *bye)
+{
+        return newest_index(replica, bye->node) > bye->known && !replica_is_away(replica, bye->node);
+}
+
 bool replica_said_bye(const struct replica *replica, uint64_t node)
 {
         for (size_t i = 0; i < replica->bye_count; i++)
-                if (replica->byes[i] == node)
-                        return true;
+                if (replica->byes[i].node == node)
+                        return !is_back(replica, &replica->byes[i]);
         return false;
 }
 
 void replica_bye(struct replica *replica, uint64_t node)
 {
-        if (!replica_said_bye(replica, node) && replica->bye_count < LIMIT_MEMBERS)
-                replica->byes[replica->bye_count++] = node;
+        replica_forget_bye(replica, node);
+        if (replica->bye_count < LIMIT_MEMBERS)
+                replica->byes[replica->bye_count++] = (struct bye){ .node = node, .known = newest_index(replica, node) };
 }
 
 void replica_forget_bye(struct replica *replica, uint64_t node)
 {
         for (size_t i = 0; i < replica->bye_count; i++)
-                if (replica->byes[i] == node)
+                if (replica->byes[i].node == node)
                         replica->byes[i--] = replica->byes[--replica->bye_count];
 }
 
@@ -240,7 +292,7 @@ static void leave(struct replica *replica)
         } else if (votes && raft_configuration_voters(raft_configuration(replica->raft)) == 1) {
                 replica->effects.left = true;
         } else if (raft_transfer_target(replica->raft) == 0) {
-                (void)raft_transfer_to_best(replica->raft);
+                hand_over(replica);
         }
 }
 

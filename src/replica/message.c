@@ -4,6 +4,7 @@
 #include <string.h>
 
 enum { JOIN_WITNESS = 1, JOIN_PREFERRED = 2 };
+enum { REQUEST_WAIT = 1, REQUEST_NOW = 2, REQUEST_IF_WAITS = 4 };
 
 static void put_request(struct bytes *bytes, const struct lock_request *request)
 {
@@ -16,32 +17,51 @@ static void put_request(struct bytes *bytes, const struct lock_request *request)
         bytes_put_u64(bytes, request->token);
         bytes_put_u64(bytes, request->session);
         bytes_put_u32(bytes, request->ttl_ms);
+        bytes_put_u32(bytes, request->delay_ms);
         bytes_put_u64(bytes, request->period_ms);
+        bytes_put_u16(bytes, request->slots);
+        names_view_put(bytes, request->further);
+        bytes_put_u8(bytes, (uint8_t)((request->wait ? REQUEST_WAIT : 0) | (request->now ? REQUEST_NOW : 0) | (request->if_waits ? REQUEST_IF_WAITS : 0)));
         holder_view_put(bytes, request->holder);
+}
+
+static bool names_hold(enum lock_change_kind kind)
+{
+        return kind == LOCK_CHANGE_RELEASE || kind == LOCK_CHANGE_KEEP || kind == LOCK_CHANGE_BREAK;
 }
 
 /* A request has what its kind says, and no more. */
 static bool request_agrees(const struct lock_request *request)
 {
-        bool ttl_is_valid = request->ttl_ms >= LIMIT_TTL_MIN_MS && request->ttl_ms <= LIMIT_TTL_MS;
-        bool preempts = request->kind == LOCK_CHANGE_PREEMPT, opens = request->kind == LOCK_CHANGE_OPEN;
+        bool ttl_is_valid = limit_ttl_is_valid(request->ttl_ms);
+        bool preempts = request->kind == LOCK_CHANGE_PREEMPT, opens = request->kind == LOCK_CHANGE_OPEN, breaks = request->kind == LOCK_CHANGE_BREAK;
         bool in_session = request->kind == LOCK_CHANGE_CLOSE || request->kind == LOCK_RENEW;
 
-        if ((request->kind == LOCK_RENEW) != (request->seq == 0) || (request->kind == LOCK_CHANGE_RELEASE) != (request->token != 0))
+        if ((request->kind == LOCK_RENEW) != (request->seq == 0) || names_hold(request->kind) != (request->token != 0))
                 return false;
-        if (request->period_ms != 0 && (!preempts || request->period_ms < LIMIT_PERIOD_MIN_MS || request->period_ms > LIMIT_PERIOD_MS))
+        if (request->period_ms != 0 && (!preempts || !limit_period_is_valid(request->period_ms)))
+                return false;
+        if (request->slots != 0 && (!preempts || !limit_slots_is_valid(request->slots)))
+                return false;
+        if (request->further.count != 0 && (!preempts || request->slots != 0 || request->period_ms != 0))
+                return false;
+        if ((request->now && !breaks) || (request->if_waits && request->kind != LOCK_CHANGE_RELEASE))
+                return false;
+        if (!limit_delay_is_valid(request->ttl_ms, request->delay_ms))
+                return false;
+        if (request->wait && (!preempts || (request->ttl_ms == 0 && request->session == 0)))
                 return false;
         if (preempts)
                 return request->ttl_ms == 0 || (ttl_is_valid && request->session == 0);
-        return in_session == (request->session != 0) && (opens ? ttl_is_valid : request->ttl_ms == 0 && request->holder.size == 0) &&
-               (lock_change_names(request->kind) || request->name.size == 0);
+        return in_session == (request->session != 0) && (opens ? ttl_is_valid : request->ttl_ms == 0 || (request->kind == LOCK_RENEW && ttl_is_valid)) &&
+               (opens || breaks || request->holder.size == 0) && (lock_change_names(request->kind) || request->name.size == 0);
 }
 
 static void get_request(struct bytes_reader *reader, struct lock_request *request)
 {
-        uint8_t kind = bytes_get_u8(reader);
+        uint8_t kind = bytes_get_u8(reader), flags;
 
-        if ((kind < LOCK_CHANGE_CLIENT || kind > LOCK_CHANGE_CLOSE) && kind != LOCK_RENEW) {
+        if ((kind < LOCK_CHANGE_CLIENT || kind > LOCK_CHANGE_CLOSE) && kind != LOCK_CHANGE_KEEP && kind != LOCK_CHANGE_BREAK && kind != LOCK_RENEW) {
                 reader->bad = true;
                 return;
         }
@@ -54,9 +74,16 @@ static void get_request(struct bytes_reader *reader, struct lock_request *reques
         request->token = bytes_get_u64(reader);
         request->session = bytes_get_u64(reader);
         request->ttl_ms = bytes_get_u32(reader);
+        request->delay_ms = bytes_get_u32(reader);
         request->period_ms = bytes_get_u64(reader);
+        request->slots = bytes_get_u16(reader);
+        names_view_get(reader, &request->name, &request->further);
+        flags = bytes_get_u8(reader);
+        request->wait = flags & REQUEST_WAIT;
+        request->now = flags & REQUEST_NOW;
+        request->if_waits = flags & REQUEST_IF_WAITS;
         holder_view_get(reader, &request->holder);
-        if (!request_agrees(request))
+        if (flags > (REQUEST_WAIT | REQUEST_NOW | REQUEST_IF_WAITS) || !request_agrees(request))
                 reader->bad = true;
 }
 
@@ -75,6 +102,7 @@ void node_message_put(struct bytes *bytes, const struct node_message *message)
                 bytes_put_u8(bytes, (uint8_t)message->outcome);
                 bytes_put_u64(bytes, message->token);
                 bytes_put_u64(bytes, message->index);
+                bytes_put_u64(bytes, message->until_cluster_ms);
                 client_id_put(bytes, &message->client);
                 return;
         case NODE_JOIN:
@@ -131,7 +159,7 @@ static enum replica_outcome get_outcome(struct bytes_reader *reader)
 {
         uint8_t number = bytes_get_u8(reader);
 
-        if (number < REPLICA_YES || number > REPLICA_QUIET)
+        if (number < REPLICA_YES || number > REPLICA_OTHER_TTL)
                 reader->bad = true;
         return (enum replica_outcome)number;
 }
@@ -167,6 +195,7 @@ static void get_body(struct bytes_reader *reader, struct node_message *message)
                 message->outcome = get_outcome(reader);
                 message->token = bytes_get_u64(reader);
                 message->index = bytes_get_u64(reader);
+                message->until_cluster_ms = bytes_get_u64(reader);
                 client_id_get(reader, true, &message->client);
                 return;
         case NODE_JOIN:

@@ -37,8 +37,16 @@ enum replica_outcome {
         REPLICA_NO_LEADER = 7,               /* unknown, and most probably not sent: no leader with a majority in time */
         REPLICA_NOT_LEADER = 8,              /* between nodes only: ask another */
         REPLICA_NO_SESSION = 9,              /* no: the session has ended, or the client never had it */
+        REPLICA_TOO_SOON = 10,               /* no: nobody has it, or it was to wait, but owner had it within the period */
         REPLICA_QUIET = 11,                  /* rejected: nothing is granted yet */
-        REPLICA_TOO_SOON = 10,               /* no: nobody has it, but owner had it within the period */
+        REPLICA_LATER = 12,                  /* unknown, and most probably not happened: the lock was being freed for longer than it could wait */
+        REPLICA_WAITING = 13,                /* neither yes nor no yet: it stands in the queue, as the waiter token */
+        REPLICA_REENTERED = 14,              /* yes, already: the very session holds it, under token */
+        REPLICA_NOT_ALONE = 15,              /* rejected: it is held in a session with others, and can only be broken at once */
+        REPLICA_DELAYED = 16,                /* no: owner lost it, and nobody gets it yet */
+        REPLICA_OTHER_TTL = 17,              /* rejected: the session lives for token milliseconds, and not for what was said */
+        REPLICA_ENDED = 18,                  /* of a node's own to who awaits the end of a session: it has come */
+        REPLICA_BROKEN = 19,                 /* of a node's own to who awaits the end of a lease: an operator has broken it, and it is renewed no more */
 };
 
 enum join_outcome {
@@ -82,6 +90,7 @@ struct node_message {
         struct lock_request request;         /* FORWARD */
         enum replica_outcome outcome;        /* FORWARD_REPLY, READ_REPLY */
         uint64_t token, index;               /* FORWARD_REPLY; READ_REPLY: index */
+        uint64_t until_cluster_ms;           /* FORWARD_REPLY, DELAYED: nobody gets it before */
         struct client_id client;             /* FORWARD_REPLY: the owner, or the assigned id; may be empty */
         struct id128 incarnation;            /* JOIN */
         char name[LIMIT_NODE_NAME_BYTES + 1];        /* JOIN */

@@ -55,6 +55,8 @@ struct replica *replica_new(const struct replica_settings *settings, const struc
         replica->settings = *settings;
         replica->raft = raft_new(&settings->raft, start);
         replica->table = lock_table_new();
+        replica->events = lock_events_new(start->base.index);
+        lock_table_set_events(replica->table, settings->unwatched ? NULL : replica->events);
         replica->overlay = lock_overlay_new();
         replica->applied = replica->base_index = start->base.index;
         replica->applied_term = start->base.term;
@@ -83,9 +85,11 @@ struct replica *replica_free(struct replica *replica)
         free(replica->sends);
         bytes_done(&replica->base_configuration);
         bytes_done(&replica->address_text);
+        bytes_done(&replica->change_body);
         lock_overlay_free(replica->overlay);
         lock_table_free(replica->table);
         lock_table_free(replica->staged_table);
+        lock_events_free(replica->events);
         raft_free(replica->raft);
         free(replica);
         return NULL;
@@ -144,6 +148,10 @@ static void notice_leadership(struct replica *replica)
                 lock_overlay_clear(replica->overlay);
         replica->term = term;
         replica->leader = leader;
+        replica->announce_next = 0;          /* the one before may have gone with what it was told, */
+        replica->leave_next = 0;             /* and another one does not know yet who stops */
+        replica->led_since = replica->now;
+        replica->leaver_count = 0;
         replica_leader_changed(replica, was_leader);
 }
 
@@ -164,6 +172,7 @@ void replica_tick(struct replica *replica, uint64_t now, uint64_t wall)
                 return;
         replica->next_sweep = now + 50;
         replica_sweep_requests(replica);
+        replica_sweep_awaits(replica);
         replica_members_tick(replica);
 }
 
@@ -281,6 +290,11 @@ bool replica_has_more(const struct replica *replica)
 const struct lock_table *replica_table(const struct replica *replica)
 {
         return replica->table;
+}
+
+const struct lock_events *replica_events(const struct replica *replica)
+{
+        return replica->events;
 }
 
 const struct directory *replica_directory(const struct replica *replica)

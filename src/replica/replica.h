@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lock/events.h"
 #include "lock/table.h"
 #include "raft/raft.h"
 #include "replica/directory.h"
@@ -24,6 +25,7 @@ struct replica_settings {
         struct raft_settings raft;
         uint64_t keep_entries;               /* log entries kept behind the base */
         unsigned min_voters;                 /* 2: a clean stop never hands the vote back */
+        bool unwatched;                      /* no client asks what became of locks: nothing of it is remembered */
         struct id128 cluster;                /* null: not a member yet */
         char address[LIMIT_ADDRESS_BYTES + 1];       /* where this node is reached; "": told by others */
 };
@@ -40,6 +42,7 @@ struct replica_answer {
         enum replica_outcome outcome;        /* READ: YES: read the table now; UNKNOWN: min_index was not reached in time */
         uint64_t token, index;
         struct client_id client;             /* the owner, or the assigned id; size 0: nobody, or not told */
+        uint64_t until_cluster_ms;           /* DELAYED: nobody gets the lock before */
         struct node_message join;            /* JOIN: the reply */
         enum admin_outcome admin;            /* ADMIN */
 };
@@ -85,6 +88,10 @@ void replica_request(struct replica *replica, const struct replica_origin *origi
 /* Asks to read the table at min_index or later; consistent: and with everything that anybody was told before this call, which costs
  * a round of the leader. Answered by REPLICA_ANSWER_READ, in a turn in which the table is in that state. */
 void replica_read(struct replica *replica, const struct replica_origin *origin, uint64_t min_index, bool consistent, uint64_t deadline);
+/* The request about name that was answered with WAITING and this waiter: answered by REPLICA_ANSWER_CHANGE with YES and its token when it has got
+ * the lock, with a no when it is in the queue no more, or wants the lock once in a period and somebody else has had it, with WAITING at the deadline.
+ * Without a name, of a session or lease by its id: with ENDED when it has ended, with BROKEN when it is to end, with WAITING at the deadline. */
+void replica_await(struct replica *replica, const struct replica_origin *origin, const struct lock_name *name, uint64_t waiter, uint64_t deadline);
 /* Answered by REPLICA_ANSWER_ADMIN when a leader sees it done or refuses it, at the deadline at the latest. Who may ask is the caller's affair. */
 void replica_admin(struct replica *replica, const struct replica_origin *origin, const struct admin_request *request, uint64_t deadline);
 /* The session is gone: nothing of it is sent any more, nobody wants its answers. */
@@ -126,12 +133,15 @@ bool replica_has_more(const struct replica *replica);
 
 /* --- looking --- */
 const struct lock_table *replica_table(const struct replica *replica);
+/* What became of locks by the entries that this node applied since it started, or got a snapshot; nothing on a node that is unwatched. Nothing in it is newer than the
+ * table. */
+const struct lock_events *replica_events(const struct replica *replica);
 const struct directory *replica_directory(const struct replica *replica);
 /* Where a member may be dialled, from entries that may not be committed yet too: a node that starts knows little else. NULL: unknown. */
 const char *replica_address(const struct replica *replica, uint64_t node);
 /* It stopped cleanly, as far as the log says: with socket activation a connection would start it again. */
 bool replica_is_away(const struct replica *replica, uint64_t node);
-/* It said so to this process, and has not come back. */
+/* It said so to this process, and has not come back: it was not linked since, nor is its start in the log. */
 bool replica_said_bye(const struct replica *replica, uint64_t node);
 struct id128 replica_cluster(const struct replica *replica);
 uint64_t replica_applied(const struct replica *replica);

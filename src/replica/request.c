@@ -47,6 +47,7 @@ void replica_requests_init(struct replica *replica)
         TAILQ_INIT(&replica->apply);
         TAILQ_INIT(&replica->joins);
         replica_reads_init(replica);
+        replica_awaits_init(replica);
         replica_admins_init(replica);
         /* A reply to an earlier life of this node may still be under way: no life repeats a number of another. */
         replica->forward_next = MUTATED(REPLY_MIXED) ? 0 : replica->settings.raft.seed;
@@ -117,14 +118,17 @@ static void drop(struct replica *replica, struct pending *pending)
 static struct pending *add(struct replica *replica, uint64_t node, const struct replica_origin *origin, const struct lock_request *request,
                            uint64_t deadline)
 {
-        struct pending *pending = alloc_zeroed(1, sizeof(*pending) + request->holder.size), *twin;
+        struct pending *pending = alloc_zeroed(1, sizeof(*pending) + request->holder.size + request->further.size), *twin;
 
         pending->node = node;
         pending->origin = *origin;
         pending->request = *request;
         if (request->holder.size > 0)
-                memcpy(pending->holder, request->holder.data, request->holder.size);
-        pending->request.holder.data = pending->holder;
+                memcpy(pending->borrowed, request->holder.data, request->holder.size);
+        pending->request.holder.data = pending->borrowed;
+        if (request->further.size > 0)
+                memcpy(pending->borrowed + request->holder.size, request->further.data, request->further.size);
+        pending->request.further.data = pending->borrowed + request->holder.size;
         pending->deadline = deadline;
         pending->arrived = replica->now;
         pending->asked_cluster_ms = replica_cluster_ms(replica);
@@ -152,13 +156,43 @@ void replica_requests_done(struct replica *replica)
         }
         free(replica->refusals);
         replica_reads_done(replica);
+        replica_awaits_done(replica);
         replica_admins_done(replica);
 }
 
 /* --- answering --- */
 
+static void answer_client(struct replica *replica, const struct pending *pending)
+{
+        struct replica_answer *answer = replica_add_answer(replica);
+
+        /* Field by field: a turn has many of them, and the reply to a join, which is most of an answer, is in none. */
+        answer->kind = REPLICA_ANSWER_CHANGE;
+        answer->origin = pending->origin;
+        answer->outcome = pending->outcome;
+        answer->token = pending->token;
+        answer->index = pending->index;
+        answer->client = pending->owner;
+        answer->until_cluster_ms = pending->until_cluster_ms;
+}
+
+/* Whether who wanted to wait had to is in the table, now that the entry is applied. Who had to is told as which waiter, also when that has got
+ * the lock by now: its lease goes by that id, and who asks how it stands is told the token. */
+static void look_at_wait(struct replica *replica, struct pending *pending)
+{
+        if (pending->token == 0)
+                pending->token = lock_table_granted(replica->table, &pending->request.name, pending->waiter);
+        if (pending->token == pending->waiter)
+                return;
+        pending->outcome = REPLICA_WAITING;
+        pending->token = pending->waiter;
+        pending->owner.size = 0;
+}
+
 static void answer(struct replica *replica, struct pending *pending)
 {
+        if (pending->waiter != 0 && pending->outcome == REPLICA_YES)
+                look_at_wait(replica, pending);
         if (pending->node != 0) {
                 replica_send(replica, pending->node, &(struct node_message){
                         .kind = NODE_FORWARD_REPLY,
@@ -167,16 +201,10 @@ static void answer(struct replica *replica, struct pending *pending)
                         .token = pending->token,
                         .index = pending->index,
                         .client = pending->owner,
+                        .until_cluster_ms = pending->until_cluster_ms,
                 });
         } else {
-                *replica_add_answer(replica) = (struct replica_answer){
-                        .kind = REPLICA_ANSWER_CHANGE,
-                        .origin = pending->origin,
-                        .outcome = pending->outcome,
-                        .token = pending->token,
-                        .index = pending->index,
-                        .client = pending->owner,
-                };
+                answer_client(replica, pending);
         }
         drop(replica, pending);
 }
@@ -216,6 +244,7 @@ static void remember_refusal(struct replica *replica, const struct pending *pend
                 .index = pending->index,
                 .outcome = pending->outcome,
                 .owner = pending->owner,
+                .until_cluster_ms = pending->until_cluster_ms,
                 .used = true,
         };
         (void)RB_INSERT(refusal_tree, &replica->refusal_tree, refusal);
@@ -241,19 +270,19 @@ static void forget_unsaid_refusals(struct replica *replica)
 
 static void wait_for_commit(struct replica *replica, struct pending *pending, uint64_t index)
 {
-        pending->index = index;
+        pending->index = MAX(index, pending->waiter != 0 ? pending->token : 0);
         pending->outcome = REPLICA_YES;
         move(replica, pending, PENDING_COMMIT);
 }
 
 uint64_t replica_append(struct replica *replica, const struct lock_change *change)
 {
-        struct bytes body = { 0 };
+        struct bytes *body = &replica->change_body;
         uint64_t index;
 
-        lock_change_put(&body, change);
-        index = raft_propose(replica->raft, (enum raft_entry_kind)change->kind, body.data, body.size);
-        bytes_done(&body);
+        bytes_clear(body);
+        lock_change_put(body, change);
+        index = raft_propose(replica->raft, (enum raft_entry_kind)change->kind, body->data, body->size);
         lock_overlay_add(replica->overlay, index, change);
         return index;
 }
@@ -264,8 +293,9 @@ static void append_change(struct replica *replica, struct pending *pending, cons
 
         pending->sent = true;
         pending->token = lock_change_token(change, index);
-        if (change->kind == LOCK_CHANGE_PREEMPT || change->kind == LOCK_CHANGE_CLIENT || change->kind == LOCK_CHANGE_OPEN)
+        if (lock_change_wants(change->kind) || change->kind == LOCK_CHANGE_CLIENT || change->kind == LOCK_CHANGE_OPEN)
                 pending->owner = change->client;
+        pending->waiter = change->kind == LOCK_CHANGE_WAIT ? index : 0;
         wait_for_commit(replica, pending, index);
 }
 
@@ -281,6 +311,7 @@ static void refuse(struct replica *replica, struct pending *pending, enum replic
         pending->outcome = outcome;
         pending->owner = decision->owner;
         pending->token = decision->token;
+        pending->until_cluster_ms = decision->until_cluster_ms;
         pending->index = raft_last(replica->raft);
         if (pending->request.kind != LOCK_CHANGE_CANCEL && pending->request.kind != LOCK_RENEW)
                 remember_refusal(replica, pending);
@@ -292,6 +323,7 @@ static void refuse_again(struct replica *replica, struct pending *pending, const
         pending->outcome = refusal->outcome;
         pending->owner = refusal->owner;
         pending->token = refusal->token;
+        pending->until_cluster_ms = refusal->until_cluster_ms;
         pending->index = refusal->index;
         wait_for_round(replica, pending, PENDING_ROUND);
 }
@@ -315,6 +347,7 @@ static void decide(struct replica *replica, struct pending *pending)
         const struct refusal *refusal = cancels ? NULL : find_refusal(replica, &pending->request);
         struct lock_decision decision;
 
+        pending->waiter = 0;
         pending->request.cluster_ms = MUTATED(PERIOD_LATE) ? replica->now : replica_cluster_ms(replica);
         lock_decide(replica->table, replica->overlay, &pending->request, &decision);
         /* What happened under another leader since counts for more than what this one refused. A client sends for so long, and a follower
@@ -331,7 +364,11 @@ static void decide(struct replica *replica, struct pending *pending)
         case LOCK_REPEATED:
                 pending->owner = decision.owner;
                 pending->token = decision.token;
+                pending->waiter = decision.waits ? decision.index : 0;
                 wait_for_commit(replica, pending, decision.index);
+                return;
+        case LOCK_REENTERED:
+                refuse(replica, pending, REPLICA_REENTERED, &decision);
                 return;
         case LOCK_HELD:
                 refuse(replica, pending, REPLICA_HELD, &decision);
@@ -339,8 +376,14 @@ static void decide(struct replica *replica, struct pending *pending)
         case LOCK_QUIET:
                 refuse(replica, pending, REPLICA_QUIET, &decision);
                 return;
+        case LOCK_DELAYED:
+                refuse(replica, pending, REPLICA_DELAYED, &decision);
+                return;
         case LOCK_TOO_SOON:
                 refuse(replica, pending, REPLICA_TOO_SOON, &decision);
+                return;
+        case LOCK_NOT_ALONE:
+                refuse(replica, pending, REPLICA_NOT_ALONE, &decision);
                 return;
         case LOCK_NOT_OWNER:
                 refuse(replica, pending, REPLICA_NOT_OWNER, &decision);
@@ -359,6 +402,9 @@ static void decide(struct replica *replica, struct pending *pending)
                 return;
         case LOCK_RENEWED:
                 renew(replica, pending);
+                return;
+        case LOCK_OTHER_TTL:
+                refuse(replica, pending, REPLICA_OTHER_TTL, &decision);
                 return;
         case LOCK_LATER:
                 move(replica, pending, PENDING_LATER);
@@ -414,6 +460,8 @@ void replica_decide_waiting(struct replica *replica)
         bool may_forward = replica->leader != 0 && replica->leader != raft_id(replica->raft) && replica->leader_linked;
         struct pending *pending, *next;
 
+        /* First: what was applied a moment ago is certain only as long as nobody has answered to it. */
+        decide_later(replica);
         for (pending = TAILQ_FIRST(&replica->undecided); pending; pending = next) {
                 next = TAILQ_NEXT(pending, link);
                 if (is_too_old(replica, pending))
@@ -423,7 +471,6 @@ void replica_decide_waiting(struct replica *replica)
                 else if (may_forward)
                         forward(replica, pending);
         }
-        decide_later(replica);
 }
 
 void replica_forward_reply(struct replica *replica, const struct node_message *message)
@@ -439,7 +486,9 @@ void replica_forward_reply(struct replica *replica, const struct node_message *m
         pending->outcome = message->outcome;
         pending->token = message->token;
         pending->index = message->index;
+        pending->waiter = 0;                 /* of a leadership of this node that is over */
         pending->owner = message->client;
+        pending->until_cluster_ms = message->until_cluster_ms;
         move(replica, pending, PENDING_APPLY);
 }
 
@@ -500,6 +549,7 @@ void replica_forget(struct replica *replica, uint64_t session)
                 drop(replica, pending);
         }
         replica_forget_reads(replica, session);
+        replica_forget_awaits(replica, session);
         replica_forget_admins(replica, session);
 }
 
@@ -518,6 +568,7 @@ void replica_answer_waiting(struct replica *replica)
         }
         while ((pending = TAILQ_FIRST(&replica->renewal)) && pending->round <= raft_round_confirmed(replica->raft))
                 answer(replica, pending);
+        replica_answer_awaits(replica);
         replica_answer_reads(replica);
 }
 
@@ -529,7 +580,7 @@ void replica_sweep_requests(struct replica *replica)
         for (pending = RB_MIN(origin_tree, &replica->by_origin); pending; pending = next) {
                 next = RB_NEXT(origin_tree, &replica->by_origin, pending);
                 if (replica->now >= pending->deadline || ((pending->state == PENDING_UNDECIDED || pending->state == PENDING_LATER) && is_too_old(replica, pending))) {
-                        pending->outcome = pending->sent ? REPLICA_UNKNOWN : REPLICA_NO_LEADER;
+                        pending->outcome = pending->sent ? REPLICA_UNKNOWN : pending->state == PENDING_LATER ? REPLICA_LATER : REPLICA_NO_LEADER;
                         pending->owner.size = 0;
                         pending->token = pending->index = 0;
                         answer(replica, pending);

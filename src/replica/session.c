@@ -151,7 +151,7 @@ static void free_ended(struct replica *replica)
         for (; looked < END_PER_TURN && proposed < END_PER_TURN && lock_table_next_ended(replica->table, session.id, &session); looked++) {
                 if (lock_overlay_ends(replica->overlay, session.id))
                         continue;
-                for (uint64_t i = 0; i < FREE_PER_TURN && i * (LIMIT_ENTRY_RECORDS / 4) < session.held; i++, proposed++)
+                for (uint64_t i = 0; i < FREE_PER_TURN && i * LOCK_FREED_PER_ENTRY < session.held; i++, proposed++)
                         propose_end(replica, &session);
         }
 }
@@ -200,6 +200,56 @@ static void end_due(struct replica *replica)
                 replica->expiry_round = 0;
 }
 
+/* Looked at as often, and so many of them at a time: they wait for a time that passes, and for who leaves. */
+#define HELD_UP_MS 100
+#define HELD_UP_PER_LOOK 1024
+/* So many of those who may hold a lock together are let in at once: each by an entry of its own, for its token. */
+#define GRANTS_AT_ONCE 64
+
+static void propose_grants(struct replica *replica, const struct lock_name *name, const struct lock_waiter_view *waiter)
+{
+        struct lock_change change = { .kind = LOCK_CHANGE_GRANT, .name = *name };
+        size_t count;
+
+        if (waiter->id == 0 || lock_overlay_lets_in(replica->overlay, name))
+                return;
+        (void)client_id_set(&change.client, waiter->client, strlen(waiter->client));
+        (void)principal_set(&change.principal, waiter->principal, strlen(waiter->principal));
+        count = lock_table_due_count(replica->table, name, replica_cluster_ms(replica), GRANTS_AT_ONCE);
+        for (size_t i = 0; i < count; i++)
+                if (!replica_append(replica, &change))
+                        return;
+}
+
+/* Of the queues after that of this name, which moves on to the last that was looked at, or to none when that was all. */
+static void grant_after(struct replica *replica, struct lock_name *after)
+{
+        struct lock_name name = *after;
+        struct lock_waiter_view waiter;
+        bool more = lock_table_next_held_up(replica->table, name.size > 0 ? &name : NULL, replica_cluster_ms(replica), &waiter);
+
+        for (unsigned i = 0; more && i < HELD_UP_PER_LOOK; i++) {
+                (void)lock_name_set(&name, waiter.name, waiter.name_size);
+                propose_grants(replica, &name, &waiter);
+                more = lock_table_next_held_up(replica->table, &name, replica_cluster_ms(replica), &waiter);
+        }
+        *after = more ? name : (struct lock_name){ .size = 0 };
+}
+
+/* Where there is room for more than an entry lets in, or was none for those who wait until a time passed, this says so. */
+static void grant_held_up(struct replica *replica)
+{
+        struct lock_name first = { .size = 0 };
+
+        if (replica->now >= replica->held_up_next) {
+                replica->held_up_next = replica->now + HELD_UP_MS;
+                /* The next look goes on from there: those before it may have to wait for longer than those behind it. */
+                grant_after(replica, &replica->held_up_after);
+        } else if (lock_table_take_due(replica->table)) {
+                grant_after(replica, &first);
+        }
+}
+
 void replica_sessions_turn(struct replica *replica)
 {
         if (!replica_may_decide(replica))
@@ -208,6 +258,7 @@ void replica_sessions_turn(struct replica *replica)
                 time_all(replica);
         free_ended(replica);
         end_due(replica);
+        grant_held_up(replica);
 }
 
 int64_t replica_session_left_ms(const struct replica *replica, uint64_t session)

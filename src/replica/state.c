@@ -17,13 +17,36 @@
 /* First byte of an address record. */
 #define ADDRESS_FORMAT 1
 
-/* A lease that is released is over, too: it has the token for its id. */
-static void time_session(struct replica *replica, uint64_t index, const struct lock_change *change)
+/* The session that the change may end; a lease goes with what is given up. */
+static uint64_t session_of(const struct replica *replica, const struct lock_change *change)
 {
+        struct lock_waiter_view waiter;
+        struct lock_view lock;
+
+        if (lock_change_ends(change->kind))
+                return change->session;
+        if (change->token == 0 || replica->timed_term == 0 || lock_table_session_count(replica->table) == 0)
+                return 0;
+        if (lock_table_find_waiter(replica->table, change->token, &waiter))
+                return waiter.session;
+        return lock_table_find_hold(replica->table, &change->name, change->token, &lock) ||
+               lock_table_find_waited(replica->table, &change->name, change->token, &lock) ? lock.session : 0;
+}
+
+static void apply_change(struct replica *replica, const struct lock_moment *moment, const struct lock_change *change)
+{
+        uint64_t session = session_of(replica, change);
+        struct lock_session_view view;
+        const uint64_t *settled;
+        size_t count;
+
+        lock_table_apply(replica->table, moment, change);
         if (change->ttl_ms != 0)
-                replica_session_opened(replica, index, change->ttl_ms);
-        else if (lock_change_ends(change->kind) || change->kind == LOCK_CHANGE_RELEASE)
-                replica_session_over(replica, lock_change_token(change, index));
+                replica_session_opened(replica, moment->index, change->ttl_ms);
+        else if (session != 0 && (lock_change_ends(change->kind) || !lock_table_find_session(replica->table, session, &view)))
+                replica_session_over(replica, session);
+        count = lock_table_settled(replica->table, &settled);
+        replica_awaits_settled(replica, settled, count);
 }
 
 static void apply_entry(struct replica *replica, const struct raft_entry *entry)
@@ -52,11 +75,14 @@ static void apply_entry(struct replica *replica, const struct raft_entry *entry)
         case RAFT_ENTRY_OPEN:
         case RAFT_ENTRY_CLOSE:
         case RAFT_ENTRY_EXPIRE:
+        case RAFT_ENTRY_WAIT:
+        case RAFT_ENTRY_LEAVE:
+        case RAFT_ENTRY_KEEP:
+        case RAFT_ENTRY_GRANT:
+        case RAFT_ENTRY_BREAK:
                 valid = lock_change_get((enum lock_change_kind)entry->kind, entry->body, entry->size, &change);
                 if (valid)
-                        lock_table_apply(replica->table, &moment, &change);
-                if (valid)
-                        time_session(replica, entry->index, &change);
+                        apply_change(replica, &moment, &change);
                 break;
         }
         assert(valid);                       /* checked before it was appended */
@@ -125,6 +151,9 @@ static void image_record(const struct lock_image *image, struct raft_record *rec
         static_assert((int)LOCK_IMAGE_RESULT == (int)RAFT_TABLE_REQUEST, "one numbering");
         static_assert((int)LOCK_IMAGE_SESSION == (int)RAFT_TABLE_SESSION, "one numbering");
         static_assert((int)LOCK_IMAGE_PERIOD == (int)RAFT_TABLE_PERIOD, "one numbering");
+        static_assert((int)LOCK_IMAGE_WAITER == (int)RAFT_TABLE_WAITER, "one numbering");
+        static_assert((int)LOCK_IMAGE_DELAY == (int)RAFT_TABLE_DELAY, "one numbering");
+        static_assert((int)LOCK_IMAGE_SHARE == (int)RAFT_TABLE_SHARE, "one numbering");
         static_assert((int)LOCK_IMAGE_PROMISE == (int)RAFT_TABLE_PROMISE, "one numbering");
         *record = (struct raft_record){ .table = (enum raft_table)image->kind, .key = image->key };
         if (image->deleted)
@@ -267,6 +296,9 @@ static bool load_record(struct lock_table *table, struct directory *directory, c
         case RAFT_TABLE_SESSION:
         case RAFT_TABLE_PERIOD:
         case RAFT_TABLE_PROMISE:
+        case RAFT_TABLE_WAITER:
+        case RAFT_TABLE_DELAY:
+        case RAFT_TABLE_SHARE:
                 return record->body && lock_table_load(table, (enum lock_image_kind)record->table, record->key, record->label, record->number,
                                                        record->body, record->body_size);
         case RAFT_TABLE_ADDRESS:
@@ -299,7 +331,8 @@ bool replica_staged_record(struct replica *replica, const struct raft_record *re
 {
         if (!replica->staged_table)
                 return false;
-        if (MUTATED(SNAPSHOT_RESULTS) && record->table == RAFT_TABLE_REQUEST)
+        if ((MUTATED(SNAPSHOT_RESULTS) && record->table == RAFT_TABLE_REQUEST) || (MUTATED(PLACE_LOST) && record->table == RAFT_TABLE_WAITER) ||
+            (MUTATED(DELAY_LOST) && record->table == RAFT_TABLE_DELAY))
                 return true;
         return load_record(replica->staged_table, &replica->staged_directory, record);
 }
@@ -333,9 +366,13 @@ void replica_staged(struct replica *replica)
         assert(replica->staged_table);
         lock_table_free(replica->table);
         replica->table = TAKE_POINTER(replica->staged_table);
+        lock_table_set_events(replica->table, replica->settings.unwatched ? NULL : replica->events);
+        if (!MUTATED(EVENTS_KEPT))
+                lock_events_clear(replica->events, raft_installed(replica->raft));
         replica->directory = replica->staged_directory;
         replica->applied = replica->base_index = raft_installed(replica->raft);
         replica->applied_term = raft_base_term(replica->raft);
         replica->applied_cluster_ms = raft_base_cluster_ms(replica->raft);
         replica->log_first = replica->base_index + 1;
+        replica_awaits_look_again(replica);
 }

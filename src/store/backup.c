@@ -245,12 +245,5 @@ static void answer(struct store *store, const struct read_job *job)
 
 void backup_run(void *context, struct job_list *jobs)
 {
-        struct store *store = context;
-        struct job *job;
-
-        while ((job = STAILQ_FIRST(jobs))) {
-                STAILQ_REMOVE_HEAD(jobs, next);
-                answer(store, (const struct read_job *)job);
-                free(job);
-        }
+        read_jobs_run(context, jobs, answer);
 }

@@ -59,12 +59,13 @@ static int append_entry(struct store *store, const struct raft_entry *entry)
 {
         struct writer *writer = &store->writer;
         sqlite3_stmt *statement = database_statement(&writer->database, STATEMENT_LOG_APPEND);
+        struct store_columns columns;
 
         assert(entry->index == writer->log_last + 1);
         assert(entry->size <= LIMIT_ENTRY_BYTES);
         if (!statement)
                 return sqlite3_extended_errcode(writer->database.handle);
-        if (!row_bind_entry(statement, entry, store->describe)) {
+        if (!row_bind_entry(statement, entry, store->describe, &columns)) {
                 (void)snprintf(writer->words, sizeof(writer->words), "entry %llu has kind %d, or a body, that this dlockd does not know:"
                                " install the version the other nodes have", (unsigned long long)entry->index, (int)entry->kind);
                 return SQLITE_MISMATCH;

@@ -1,6 +1,7 @@
 #include "store/database.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,10 +37,18 @@ static int set_up(struct database *database, const char *pragmas)
         return rc;
 }
 
+/* Nobody asks how much memory SQLite uses, and counting takes a lock of all threads at every allocation. */
+static void count_no_memory(void)
+{
+        (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 static int open_and_set_up(struct database *database, const char *path, int flags, const char *vfs, const char *pragmas)
 {
+        static pthread_once_t once = PTHREAD_ONCE_INIT;
         int rc;
 
+        (void)pthread_once(&once, count_no_memory);
         rc = sqlite3_open_v2(path, &database->handle, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, vfs);
         if (rc != SQLITE_OK)
                 return rc;

@@ -60,11 +60,26 @@ enum statement {
         STATEMENT_SESSION_LIST,
         STATEMENT_SESSION_STAGE,
         STATEMENT_SESSION_STAGE_CLEAR,
+        STATEMENT_WAITER_PUT,
+        STATEMENT_WAITER_DELETE,
+        STATEMENT_WAITER_LIST,
+        STATEMENT_WAITER_STAGE,
+        STATEMENT_WAITER_STAGE_CLEAR,
+        STATEMENT_SHARE_PUT,
+        STATEMENT_SHARE_DELETE,
+        STATEMENT_SHARE_LIST,
+        STATEMENT_SHARE_STAGE,
+        STATEMENT_SHARE_STAGE_CLEAR,
         STATEMENT_PERIOD_PUT,
         STATEMENT_PERIOD_DELETE,
         STATEMENT_PERIOD_LIST,
         STATEMENT_PERIOD_STAGE,
         STATEMENT_PERIOD_STAGE_CLEAR,
+        STATEMENT_DELAY_PUT,
+        STATEMENT_DELAY_DELETE,
+        STATEMENT_DELAY_LIST,
+        STATEMENT_DELAY_STAGE,
+        STATEMENT_DELAY_STAGE_CLEAR,
         STATEMENT_PROMISE_PUT,
         STATEMENT_PROMISE_DELETE,
         STATEMENT_PROMISE_LIST,
@@ -82,7 +97,7 @@ struct state_table {
         enum statement put, delete, list, stage, stage_clear;
 };
 
-#define STATE_TABLE_COUNT 7
+#define STATE_TABLE_COUNT 10
 extern const struct state_table state_tables[STATE_TABLE_COUNT];
 /* NULL: no such table. */
 const struct state_table *state_table_of(enum raft_table table);

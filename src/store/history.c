@@ -55,18 +55,13 @@ static int read_history(struct store *store, const struct read_job *job, struct 
         return SQLITE_OK;
 }
 
+static void answer(struct store *store, const struct read_job *read)
+{
+        if (reader_connect(store, &store->history_database, read->cookie) == SQLITE_OK)
+                reader_answer(store, &store->history_database, read, STORE_HISTORY, read_history);
+}
+
 void history_run(void *context, struct job_list *jobs)
 {
-        struct store *store = context;
-        struct job *job;
-
-        while ((job = STAILQ_FIRST(jobs))) {
-                struct read_job *read = (struct read_job *)job;
-
-                STAILQ_REMOVE_HEAD(jobs, next);
-                if (reader_connect(store, &store->history_database, read->cookie) == SQLITE_OK)
-                        reader_answer(store, &store->history_database, read, STORE_HISTORY, read_history);
-                free(read->lock);
-                free(read);
-        }
+        read_jobs_run(context, jobs, answer);
 }

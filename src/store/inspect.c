@@ -59,7 +59,7 @@ static int check_header(const char *path, char error[512])
         ssize_t size;
 
         if (fd < 0)
-                return refuse(error, -errno, "%.300s cannot be opened: %s", path, strerrordesc_np(errno));
+                return refuse(error, -errno, "%.300s cannot be opened: %s: %s", path, strerrordesc_np(errno), errno == EACCES ? "make the user of this node its owner" : "check the disk");
         if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
                 return refuse_not_a_database(error, path);
         if (fsync(fd) < 0)
@@ -200,8 +200,12 @@ static int check_content(struct database *database, enum wanted wanted, const ch
 int inspect_database(const char *path, const char *node_name, int *ret_version, char error[512])
 {
         struct database database = {};
+        struct stat status;
         int wal, journal, r;
 
+        /* Its -wal would be elsewhere; and where it leads may not be mounted, which is not the same as an empty directory. */
+        if (lstat(path, &status) == 0 && S_ISLNK(status.st_mode))
+                return refuse(error, -EBADMSG, "%.180s is a symbolic link; nothing was changed: put the database itself there, or name its directory as [node] directory", path);
         wal = side_file(path, "-wal", error);
         journal = side_file(path, "-journal", error);
         if (wal < 0 || journal < 0)

@@ -157,6 +157,9 @@ void checkpoint_consider(struct store *store);
 int checkpoint_note_frames(void *writer, sqlite3 *handle, const char *name, int frames);
 void checkpoint_run(void *store, struct job_list *jobs);
 /* reader.c */
+/* Answers each, in order, and frees it. */
+typedef void read_job_fn(struct store *store, const struct read_job *job);
+void read_jobs_run(struct store *store, struct job_list *jobs, read_job_fn *run);
 void reader_run(void *store, struct job_list *jobs);
 void reader_done(struct reader *reader);
 int reader_connect(struct store *store, struct database *database, uint64_t cookie);

@@ -27,18 +27,20 @@ static int load_table(struct load *load, const struct state_table *table)
 {
         _cleanup_reset_ sqlite3_stmt *statement = database_statement(&load->database, table->list);
         struct raft_record record;
-        const char *key;
+        const char *key, *wrong;
         int rc;
 
         if (!statement)
                 return sqlite3_extended_errcode(load->database.handle);
-        while ((rc = sqlite3_step(statement)) == SQLITE_ROW)
-                if (!row_read_record(statement, table->table, &record) || !load->loader->record(load->loader->context, &record)) {
-                        key = column_text(statement, 0);
-                        (void)snprintf(load->reason, sizeof(load->reason), "a row of the state is not what its body says: table %d, key '%.100s'",
-                                       (int)table->table, key && name_is_clean_utf8(key, strlen(key)) ? key : "(not a text)");
-                        return SQLITE_CORRUPT;
-                }
+        while ((rc = sqlite3_step(statement)) == SQLITE_ROW) {
+                wrong = row_read_record(statement, table->table, &record) ? load->loader->record(load->loader->context, &record) : "is not one that dlock wrote";
+                if (!wrong)
+                        continue;
+                key = column_text(statement, 0);
+                (void)snprintf(load->reason, sizeof(load->reason), "a row of the state %s: table %d, key '%.100s'", wrong, (int)table->table,
+                               key && name_is_clean_utf8(key, strlen(key)) ? key : "(not a text)");
+                return SQLITE_CORRUPT;
+        }
         return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 

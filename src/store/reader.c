@@ -117,16 +117,23 @@ static void answer(struct store *store, const struct read_job *job)
         abort();
 }
 
-void reader_run(void *context, struct job_list *jobs)
+void read_jobs_run(struct store *store, struct job_list *jobs, read_job_fn *run)
 {
-        struct store *store = context;
+        struct read_job *read;
         struct job *job;
 
         while ((job = STAILQ_FIRST(jobs))) {
                 STAILQ_REMOVE_HEAD(jobs, next);
-                answer(store, (const struct read_job *)job);
-                free(job);
+                read = (struct read_job *)job;
+                run(store, read);
+                free(read->lock);
+                free(read);
         }
+}
+
+void reader_run(void *context, struct job_list *jobs)
+{
+        read_jobs_run(context, jobs, answer);
 }
 
 void reader_done(struct reader *reader)

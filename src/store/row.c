@@ -32,22 +32,20 @@ static bool describe_entry(const struct raft_entry *entry, store_describe descri
 
 static int bind_text_or_null(sqlite3_stmt *statement, int place, const char *text)
 {
-        return *text ? sqlite3_bind_text(statement, place, text, -1, SQLITE_TRANSIENT) : sqlite3_bind_null(statement, place);
+        return *text ? sqlite3_bind_text(statement, place, text, -1, SQLITE_STATIC) : sqlite3_bind_null(statement, place);
 }
 
-bool row_bind_entry(sqlite3_stmt *statement, const struct raft_entry *entry, store_describe describe)
+bool row_bind_entry(sqlite3_stmt *statement, const struct raft_entry *entry, store_describe describe, struct store_columns *columns)
 {
-        struct store_columns columns;
-
-        if (!describe_entry(entry, describe, &columns))
+        if (!describe_entry(entry, describe, columns))
                 return false;
         (void)bind_u64(statement, 1, entry->index);
         (void)bind_u64(statement, 2, entry->term);
         (void)sqlite3_bind_text(statement, 3, raft_entry_kind_name(entry->kind), -1, SQLITE_STATIC);
-        (void)bind_text_or_null(statement, 4, columns.lock);
-        (void)bind_text_or_null(statement, 5, columns.client);
-        if (columns.token)
-                (void)bind_u64(statement, 6, columns.token);
+        (void)bind_text_or_null(statement, 4, columns->lock);
+        (void)bind_text_or_null(statement, 5, columns->client);
+        if (columns->token)
+                (void)bind_u64(statement, 6, columns->token);
         (void)bind_u64(statement, 7, entry->cluster_ms);
         (void)bind_u64(statement, 8, entry->wall_ms);
         (void)sqlite3_bind_blob(statement, 9, entry->body, (int)entry->size, SQLITE_STATIC);

@@ -10,8 +10,8 @@
 
 #define ROW_REASON_BYTES 200
 
-/* Binds an entry to STATEMENT_LOG_APPEND. False: describe did not know it. */
-bool row_bind_entry(sqlite3_stmt *statement, const struct raft_entry *entry, store_describe describe);
+/* Binds an entry to STATEMENT_LOG_APPEND, with texts that stay in *columns until it has run. False: describe did not know it. */
+bool row_bind_entry(sqlite3_stmt *statement, const struct raft_entry *entry, store_describe describe, struct store_columns *columns);
 
 /* The entry of a row of LOG_COLUMNS; the caller frees. NULL: the row is not what dlock wrote, and why. */
 struct raft_entry *row_read_entry(sqlite3_stmt *statement, store_describe describe, char reason[ROW_REASON_BYTES]);

@@ -11,9 +11,15 @@
         " body BLOB NOT NULL) STRICT, WITHOUT ROWID;"                                                          \
         "CREATE TABLE " prefix "lock (name TEXT PRIMARY KEY, client TEXT NOT NULL, token INTEGER NOT NULL,"    \
         " body BLOB NOT NULL) STRICT, WITHOUT ROWID;"                                                          \
+        "CREATE TABLE " prefix "share (id TEXT PRIMARY KEY, lock TEXT NOT NULL, token INTEGER NOT NULL,"       \
+        " body BLOB NOT NULL) STRICT, WITHOUT ROWID;"                                                          \
         "CREATE TABLE " prefix "session (id TEXT PRIMARY KEY, client TEXT NOT NULL, token INTEGER NOT NULL,"  \
         " body BLOB NOT NULL) STRICT, WITHOUT ROWID;"                                                          \
+        "CREATE TABLE " prefix "waiter (id TEXT PRIMARY KEY, lock TEXT NOT NULL, number INTEGER NOT NULL,"     \
+        " body BLOB NOT NULL) STRICT, WITHOUT ROWID;"                                                          \
         "CREATE TABLE " prefix "period (lock TEXT PRIMARY KEY, client TEXT NOT NULL, token INTEGER NOT NULL," \
+        " body BLOB NOT NULL) STRICT, WITHOUT ROWID;"                                                          \
+        "CREATE TABLE " prefix "delay (lock TEXT PRIMARY KEY, client TEXT NOT NULL, token INTEGER NOT NULL,"  \
         " body BLOB NOT NULL) STRICT, WITHOUT ROWID;"                                                          \
         "CREATE TABLE " prefix "promise (what TEXT PRIMARY KEY, label TEXT NOT NULL, longest_ms INTEGER NOT NULL," \
         " body BLOB NOT NULL) STRICT, WITHOUT ROWID;"                                                          \
@@ -119,5 +125,5 @@ int schema_create(const char *path, const struct store_identity *identity, char 
 
 int schema_swap_stage(struct database *database)
 {
-        return sqlite3_exec(database->handle, SWAP("client") SWAP("session") SWAP("period") SWAP("promise") SWAP("lock") SWAP("request") SWAP("address"), NULL, NULL, NULL);
+        return sqlite3_exec(database->handle, SWAP("client") SWAP("session") SWAP("waiter") SWAP("period") SWAP("delay") SWAP("promise") SWAP("lock") SWAP("share") SWAP("request") SWAP("address"), NULL, NULL, NULL);
 }

@@ -27,7 +27,8 @@ const char *const statement_texts[STATEMENT_COUNT] = {
                                  " coalesce((SELECT max(idx) FROM log), base_index), base_index FROM meta WHERE one = 1",
         [STATEMENT_LOG_READ] = "SELECT " LOG_COLUMNS " FROM log WHERE idx >= ?1 ORDER BY idx LIMIT ?2",
         [STATEMENT_LOG_HISTORY] = "SELECT " LOG_COLUMNS " FROM log WHERE idx > ?1 AND idx <= ?2"
-                                  " AND (?3 IS NULL OR lock = ?3) ORDER BY idx LIMIT ?4",
+                                  " AND (?3 IS NULL OR lock = ?3 OR (instr(lock, char(10)) AND instr(char(10) || lock || char(10), char(10) || ?3 || char(10))))"
+                                  " ORDER BY idx LIMIT ?4",
 
         [STATEMENT_LOCK_PUT] = "INSERT OR REPLACE INTO lock (name, client, token, body) VALUES (?1, ?2, ?3, ?4)",
         [STATEMENT_LOCK_DELETE] = "DELETE FROM lock WHERE name = ?1",
@@ -59,11 +60,28 @@ const char *const statement_texts[STATEMENT_COUNT] = {
         [STATEMENT_SESSION_STAGE] = "INSERT OR REPLACE INTO stage_session (id, client, token, body) VALUES (?1, ?2, ?3, ?4)",
         [STATEMENT_SESSION_STAGE_CLEAR] = "DELETE FROM stage_session",
 
+        [STATEMENT_WAITER_PUT] = "INSERT OR REPLACE INTO waiter (id, lock, number, body) VALUES (?1, ?2, ?3, ?4)",
+        [STATEMENT_WAITER_DELETE] = "DELETE FROM waiter WHERE id = ?1",
+        [STATEMENT_WAITER_LIST] = "SELECT id, lock, number, body FROM waiter",
+        [STATEMENT_WAITER_STAGE] = "INSERT OR REPLACE INTO stage_waiter (id, lock, number, body) VALUES (?1, ?2, ?3, ?4)",
+        [STATEMENT_WAITER_STAGE_CLEAR] = "DELETE FROM stage_waiter",
+        [STATEMENT_SHARE_PUT] = "INSERT OR REPLACE INTO share (id, lock, token, body) VALUES (?1, ?2, ?3, ?4)",
+        [STATEMENT_SHARE_DELETE] = "DELETE FROM share WHERE id = ?1",
+        [STATEMENT_SHARE_LIST] = "SELECT id, lock, token, body FROM share",
+        [STATEMENT_SHARE_STAGE] = "INSERT OR REPLACE INTO stage_share (id, lock, token, body) VALUES (?1, ?2, ?3, ?4)",
+        [STATEMENT_SHARE_STAGE_CLEAR] = "DELETE FROM stage_share",
+
         [STATEMENT_PERIOD_PUT] = "INSERT OR REPLACE INTO period (lock, client, token, body) VALUES (?1, ?2, ?3, ?4)",
         [STATEMENT_PERIOD_DELETE] = "DELETE FROM period WHERE lock = ?1",
         [STATEMENT_PERIOD_LIST] = "SELECT lock, client, token, body FROM period",
         [STATEMENT_PERIOD_STAGE] = "INSERT OR REPLACE INTO stage_period (lock, client, token, body) VALUES (?1, ?2, ?3, ?4)",
         [STATEMENT_PERIOD_STAGE_CLEAR] = "DELETE FROM stage_period",
+
+        [STATEMENT_DELAY_PUT] = "INSERT OR REPLACE INTO delay (lock, client, token, body) VALUES (?1, ?2, ?3, ?4)",
+        [STATEMENT_DELAY_DELETE] = "DELETE FROM delay WHERE lock = ?1",
+        [STATEMENT_DELAY_LIST] = "SELECT lock, client, token, body FROM delay",
+        [STATEMENT_DELAY_STAGE] = "INSERT OR REPLACE INTO stage_delay (lock, client, token, body) VALUES (?1, ?2, ?3, ?4)",
+        [STATEMENT_DELAY_STAGE_CLEAR] = "DELETE FROM stage_delay",
 
         [STATEMENT_PROMISE_PUT] = "INSERT OR REPLACE INTO promise (what, label, longest_ms, body) VALUES (?1, ?2, ?3, ?4)",
         [STATEMENT_PROMISE_DELETE] = "DELETE FROM promise WHERE what = ?1",
@@ -86,9 +104,12 @@ const char *const statement_texts[STATEMENT_COUNT] = {
 const struct state_table state_tables[STATE_TABLE_COUNT] = {
         STATE_TABLE(CLIENT),
         STATE_TABLE(SESSION),
+        STATE_TABLE(WAITER),
         STATE_TABLE(PERIOD),
+        STATE_TABLE(DELAY),
         STATE_TABLE(PROMISE),
         STATE_TABLE(LOCK),
+        STATE_TABLE(SHARE),
         STATE_TABLE(REQUEST),
         STATE_TABLE(ADDRESS),
 };

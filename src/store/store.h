@@ -32,10 +32,10 @@ struct store_identity {
         char name[LIMIT_NODE_NAME_BYTES + 1]; /* as in the ini when the file was made */
 };
 
-/* The readable columns of a log row, derived from the entry's body. Empty text and 0 become NULL. */
+/* The readable columns of a log row, derived from the entry's body. Empty text and 0 become NULL. Of several locks each has a line. */
 struct store_columns {
         const char *kind;
-        char lock[LIMIT_LOCK_NAME_BYTES + 1];
+        char lock[LIMIT_LOCKS_AT_ONCE * (LIMIT_LOCK_NAME_BYTES + 1)];
         char client[LIMIT_CLIENT_ID_BYTES + 1];
         uint64_t token;
 };
@@ -54,12 +54,12 @@ struct store_content {
 };
 
 /* Receives the content at open, in this order: what there is (begin may be NULL), records, then
- * entries after the base by index. Each may refuse the database as corrupt: begin by saying what is
- * wrong with it (NULL: nothing), the others by false. Pointers are valid during the call. */
+ * entries after the base by index. Each may refuse the database as corrupt: begin and record by saying
+ * what is wrong (NULL: nothing), record as what follows "a row of the state", entry by false. Pointers are valid during the call. */
 struct store_loader {
         void *context;
         const char *(*begin)(void *context, const struct store_content *content);
-        bool (*record)(void *context, const struct raft_record *record);
+        const char *(*record)(void *context, const struct raft_record *record);
         bool (*entry)(void *context, const struct raft_entry *entry);
 };
 

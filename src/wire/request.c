@@ -13,6 +13,7 @@ void wire_write_hello(struct bytes *out, const struct wire_hello *hello)
         id128_put(out, hello->cluster);
         client_id_put(out, &hello->client);
         bytes_put_u8(out, hello->assign);
+        bytes_put_u32(out, hello->pid);
         wire_frame_end(out, frame, LIMIT_CLIENT_REQUEST_BYTES);
 }
 
@@ -28,6 +29,7 @@ bool wire_read_hello(const struct wire_frame *frame, struct wire_hello *ret_hell
         ret_hello->cluster = id128_get(&reader);
         client_id_get(&reader, true, &ret_hello->client);
         ret_hello->assign = wire_get_bool(&reader);
+        ret_hello->pid = bytes_get_u32(&reader);
         if (ret_hello->version_min == 0 || ret_hello->version_min > ret_hello->version_max)
                 return false;
         if (ret_hello->assign && ret_hello->client.size > 0)
@@ -38,18 +40,31 @@ bool wire_read_hello(const struct wire_frame *frame, struct wire_hello *ret_hell
         return bytes_reader_finished(&reader);
 }
 
+static bool names_hold(enum wire_type type)
+{
+        return type == WIRE_RELEASE || type == WIRE_KEEP || type == WIRE_BREAK;
+}
+
 static void put_change(struct bytes *out, const struct wire_request *request)
 {
         id128_put(out, request->handle);
         bytes_put_u64(out, request->seq);
         client_id_put(out, &request->client);
         lock_name_put(out, &request->name);
-        if (request->type == WIRE_RELEASE)
+        if (names_hold(request->type))
                 bytes_put_u64(out, request->token);
+        if (request->type == WIRE_BREAK) {
+                bytes_put_u8(out, request->now);
+                holder_view_put(out, request->holder);
+        }
         if (request->type == WIRE_PREEMPT) {
                 bytes_put_u64(out, request->session);
                 bytes_put_u32(out, request->ttl_ms);
+                bytes_put_u32(out, request->delay_ms);
                 bytes_put_u64(out, request->period_ms);
+                bytes_put_u16(out, request->slots);
+                names_view_put(out, request->further);
+                bytes_put_u8(out, request->wait);
                 holder_view_put(out, request->holder);
         }
 }
@@ -63,10 +78,13 @@ static void put_session(struct bytes *out, const struct wire_request *request)
         client_id_put(out, &request->client);
         if (request->type == WIRE_OPEN) {
                 bytes_put_u32(out, request->ttl_ms);
+                bytes_put_u32(out, request->delay_ms);
                 holder_view_put(out, request->holder);
         } else {
                 bytes_put_u64(out, request->session);
         }
+        if (request->type == WIRE_RENEW)
+                bytes_put_u32(out, request->ttl_ms);
 }
 
 static void put_check(struct bytes *out, const struct wire_request *request)
@@ -74,6 +92,9 @@ static void put_check(struct bytes *out, const struct wire_request *request)
         bytes_put_u64(out, request->min_index);
         bytes_put_u8(out, request->consistent);
         lock_name_put(out, &request->name);
+        if (request->type == WIRE_CHECK)
+                client_id_put(out, &request->client);
+        bytes_put_u64(out, request->type == WIRE_CHECK ? request->token : request->after_token);
 }
 
 static void put_list(struct bytes *out, const struct wire_request *request)
@@ -81,12 +102,21 @@ static void put_list(struct bytes *out, const struct wire_request *request)
         bytes_put_u64(out, request->min_index);
         lock_name_put(out, &request->name);
         lock_name_put(out, &request->after);
+        bytes_put_u64(out, request->after_token);
         bytes_put_u16(out, request->limit);
 }
 
 static void put_history(struct bytes *out, const struct wire_request *request)
 {
         lock_name_put(out, &request->name);
+        bytes_put_u64(out, request->after_index);
+        bytes_put_u16(out, request->limit);
+}
+
+static void put_watch(struct bytes *out, const struct wire_request *request)
+{
+        lock_name_put(out, &request->name);
+        bytes_put_u8(out, request->exact);
         bytes_put_u64(out, request->after_index);
         bytes_put_u16(out, request->limit);
 }
@@ -108,7 +138,14 @@ void wire_write_request(struct bytes *out, const struct wire_request *request)
         case WIRE_PREEMPT:
         case WIRE_RELEASE:
         case WIRE_CANCEL:
+        case WIRE_KEEP:
+        case WIRE_BREAK:
                 put_change(out, request);
+                break;
+        case WIRE_AWAIT:
+                lock_name_put(out, &request->name);
+                bytes_put_u64(out, request->token);
+                bytes_put_u8(out, request->bound);
                 break;
         case WIRE_OPEN:
         case WIRE_CLOSE:
@@ -117,6 +154,7 @@ void wire_write_request(struct bytes *out, const struct wire_request *request)
                 break;
         case WIRE_CHECK:
         case WIRE_SHOW:
+        case WIRE_QUEUE:
                 put_check(out, request);
                 break;
         case WIRE_LIST:
@@ -124,6 +162,9 @@ void wire_write_request(struct bytes *out, const struct wire_request *request)
                 break;
         case WIRE_HISTORY:
                 put_history(out, request);
+                break;
+        case WIRE_WATCH:
+                put_watch(out, request);
                 break;
         case WIRE_TRANSFER:
         case WIRE_REMOVE:
@@ -144,14 +185,10 @@ void wire_write_request(struct bytes *out, const struct wire_request *request)
         case WIRE_STATE:
         case WIRE_PIECE:
         case WIRE_ROSTER:
+        case WIRE_CHANGES:
                 abort();                     /* not a request */
         }
         wire_frame_end(out, frame, LIMIT_CLIENT_REQUEST_BYTES);
-}
-
-static bool ttl_is_valid(uint32_t ttl_ms)
-{
-        return ttl_ms >= LIMIT_TTL_MIN_MS && ttl_ms <= LIMIT_TTL_MS;
 }
 
 static bool get_change(struct bytes_reader *reader, struct wire_request *request)
@@ -160,16 +197,29 @@ static bool get_change(struct bytes_reader *reader, struct wire_request *request
         request->seq = bytes_get_u64(reader);
         client_id_get(reader, true, &request->client);
         lock_name_get(reader, false, &request->name);
-        if (request->type == WIRE_RELEASE)
+        if (names_hold(request->type))
                 request->token = bytes_get_u64(reader);
+        if (request->type == WIRE_BREAK) {
+                request->now = wire_get_bool(reader);
+                holder_view_get(reader, &request->holder);
+        }
         if (request->type != WIRE_PREEMPT)
                 return true;
         request->session = bytes_get_u64(reader);
         request->ttl_ms = bytes_get_u32(reader);
+        request->delay_ms = bytes_get_u32(reader);
         request->period_ms = bytes_get_u64(reader);
+        request->slots = bytes_get_u16(reader);
+        names_view_get(reader, &request->name, &request->further);
+        request->wait = wire_get_bool(reader);
         holder_view_get(reader, &request->holder);
-        return (request->ttl_ms == 0 || (request->session == 0 && ttl_is_valid(request->ttl_ms))) &&
-               (request->period_ms == 0 || (request->period_ms >= LIMIT_PERIOD_MIN_MS && request->period_ms <= LIMIT_PERIOD_MS));
+        if (request->wait && request->ttl_ms == 0 && request->session == 0)
+                return false;
+        if (request->further.count > 0 && (request->slots != 0 || request->period_ms != 0))
+                return false;
+        return limit_slots_is_valid(request->slots) && (request->ttl_ms == 0 || (request->session == 0 && limit_ttl_is_valid(request->ttl_ms))) &&
+               limit_delay_is_valid(request->ttl_ms, request->delay_ms) &&
+               (request->period_ms == 0 || limit_period_is_valid(request->period_ms));
 }
 
 static bool get_session(struct bytes_reader *reader, struct wire_request *request)
@@ -181,11 +231,14 @@ static bool get_session(struct bytes_reader *reader, struct wire_request *reques
         client_id_get(reader, true, &request->client);
         if (request->type == WIRE_OPEN) {
                 request->ttl_ms = bytes_get_u32(reader);
+                request->delay_ms = bytes_get_u32(reader);
                 holder_view_get(reader, &request->holder);
-                return ttl_is_valid(request->ttl_ms);
+                return limit_ttl_is_valid(request->ttl_ms) && limit_delay_is_valid(request->ttl_ms, request->delay_ms);
         }
         request->session = bytes_get_u64(reader);
-        return request->session != 0;
+        if (request->type == WIRE_RENEW)
+                request->ttl_ms = bytes_get_u32(reader);
+        return request->session != 0 && (request->ttl_ms == 0 || limit_ttl_is_valid(request->ttl_ms));
 }
 
 static void get_limit(struct bytes_reader *reader, struct wire_request *request)
@@ -202,21 +255,33 @@ static bool get_request(struct bytes_reader *reader, uint8_t type, struct wire_r
         case WIRE_PREEMPT:
         case WIRE_RELEASE:
         case WIRE_CANCEL:
+        case WIRE_KEEP:
+        case WIRE_BREAK:
                 return get_change(reader, request);
+        case WIRE_AWAIT:
+                lock_name_get(reader, true, &request->name);
+                request->token = bytes_get_u64(reader);
+                request->bound = wire_get_bool(reader);
+                return request->token != 0;
         case WIRE_OPEN:
         case WIRE_CLOSE:
         case WIRE_RENEW:
                 return get_session(reader, request);
         case WIRE_CHECK:
         case WIRE_SHOW:
+        case WIRE_QUEUE:
                 request->min_index = bytes_get_u64(reader);
                 request->consistent = wire_get_bool(reader);
                 lock_name_get(reader, false, &request->name);
+                if (type == WIRE_CHECK)
+                        client_id_get(reader, true, &request->client);
+                *(type == WIRE_CHECK ? &request->token : &request->after_token) = bytes_get_u64(reader);
                 return true;
         case WIRE_LIST:
                 request->min_index = bytes_get_u64(reader);
                 lock_name_get(reader, true, &request->name);
                 lock_name_get(reader, true, &request->after);
+                request->after_token = bytes_get_u64(reader);
                 get_limit(reader, request);
                 return true;
         case WIRE_HISTORY:
@@ -224,6 +289,12 @@ static bool get_request(struct bytes_reader *reader, uint8_t type, struct wire_r
                 request->after_index = bytes_get_u64(reader);
                 get_limit(reader, request);
                 return true;
+        case WIRE_WATCH:
+                lock_name_get(reader, true, &request->name);
+                request->exact = wire_get_bool(reader);
+                request->after_index = bytes_get_u64(reader);
+                get_limit(reader, request);
+                return !request->exact || request->name.size > 0;
         case WIRE_TRANSFER:
         case WIRE_REMOVE:
                 wire_get_node_name(reader, false, request->node);

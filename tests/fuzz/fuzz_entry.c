@@ -89,8 +89,9 @@ static void as_record(const uint8_t *data, size_t size)
         struct bytes_reader reader = bytes_reader_of(data, size);
         struct lock_table *table = lock_table_new();
         char key[256], label[256];
-        static const enum lock_image_kind kinds[] = { LOCK_IMAGE_LOCK, LOCK_IMAGE_CLIENT, LOCK_IMAGE_RESULT, LOCK_IMAGE_SESSION, LOCK_IMAGE_PERIOD };
-        enum lock_image_kind kind = kinds[bytes_get_u8(&reader) % 5];
+        static const enum lock_image_kind kinds[] = { LOCK_IMAGE_LOCK, LOCK_IMAGE_CLIENT, LOCK_IMAGE_RESULT, LOCK_IMAGE_SESSION, LOCK_IMAGE_PERIOD,
+                                                       LOCK_IMAGE_WAITER, LOCK_IMAGE_PROMISE, LOCK_IMAGE_DELAY, LOCK_IMAGE_SHARE };
+        enum lock_image_kind kind = kinds[bytes_get_u8(&reader) % (sizeof(kinds) / sizeof(kinds[0]))];
         uint64_t number;
 
         (void)bytes_get_text8(&reader, key, sizeof(key));

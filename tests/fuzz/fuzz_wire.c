@@ -54,6 +54,7 @@ static void read_page(const struct wire_frame *frame)
                 struct wire_row row;
                 struct wire_event event;
                 struct wire_member member;
+                struct wire_change change;
 
                 if (frame->type == WIRE_ROWS) {
                         if (!wire_read_row(&rows, &row))
@@ -63,6 +64,10 @@ static void read_page(const struct wire_frame *frame)
                         if (!wire_read_event(&rows, &event))
                                 break;
                         wire_write_event(&out, &event);
+                } else if (frame->type == WIRE_CHANGES) {
+                        if (!wire_read_change(&rows, &change))
+                                break;
+                        wire_write_change(&out, &change);
                 } else {
                         if (!wire_read_member(&rows, &member))
                                 break;

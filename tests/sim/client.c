@@ -7,7 +7,7 @@
 
 #include "sim.h"
 
-const char *const client_outcomes[] = { "?", "yes", "held", "not-owner", "foreign", "full", "unknown", "no-leader", "not-leader", "no-session", "too-soon", "quiet", NULL };
+const char *const client_outcomes[] = { "?", "yes", "held", "not-owner", "foreign", "full", "unknown", "no-leader", "not-leader", "no-session", "too-soon", "quiet", "later", "waiting", "reentered", "not-alone", "delayed", "other-ttl", "ended", "broken", NULL };
 
 static void again_at(struct sim *sim, struct sim_client *client, uint64_t at)
 {
@@ -63,18 +63,56 @@ static void set_request(struct sim *sim, struct sim_client *client, enum lock_ch
         bytes_done(&bytes);
 }
 
+/* Those of them that come behind the first. */
+static void set_further(struct sim_client *client, unsigned locks)
+{
+        struct names_view *further = &client->request.further;
+
+        *further = (struct names_view){ .data = client->further };
+        for (unsigned lock = (unsigned)(client->request.name.text[5] - 'a') + 1; lock < SIM_LOCKS; lock++)
+                if (locks & 1u << lock) {
+                        uint8_t *name = client->further + further->size;
+
+                        name[0] = 6;
+                        memcpy(name + 1, "lock/", 5);
+                        name[6] = (uint8_t)('a' + lock);
+                        further->size += 7;
+                        further->count++;
+                }
+}
+
+static bool asks_for(const struct sim_client *client, unsigned lock)
+{
+        struct names_view further = client->request.further;
+        struct lock_name name;
+
+        while (names_view_take(&further, &name))
+                if (name.text[5] == (char)('a' + lock))
+                        return true;
+        return false;
+}
+
 /* Held until it is given back, or as a lease, or in the session. */
 static void set_preempt(struct sim *sim, struct sim_client *client, unsigned lock)
 {
+        static const uint16_t together[] = { SLOTS_SHARED, SLOTS_SHARED, 2, 3 };
+
         set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, client->number);
+        if (sim_chance(sim, 400))
+                client->request.slots = together[sim_random(sim, ARRAY_SIZE(together))];
         if (client->opened.until > sim->now && sim_chance(sim, 500))
                 client->request.session = client->opened.id;
         else if (client->former != 0 && sim_chance(sim, 200))
                 client->request.session = client->former;
-        else if (sim_chance(sim, 500))
-                client->request.ttl_ms = (uint32_t)sim_between(sim, 1000, 4000);
+        else if (sim_chance(sim, client->request.slots != 0 && client->holds[lock] ? 1000 : 500))
+                client->request.ttl_ms = (uint32_t)sim_between(sim, 1000, 4000);     /* or it would be held once more for ever */
+        if (client->request.ttl_ms != 0 && sim_chance(sim, 500))
+                client->request.delay_ms = (uint32_t)sim_between(sim, 1, 3000);
         if (sim_chance(sim, 250))
                 client->request.period_ms = sim_between(sim, 1000, 3000);
+        if (client->request.slots == 0 && client->request.period_ms == 0 && sim_chance(sim, 250))
+                set_further(client, (unsigned)sim_random(sim, 1u << SIM_LOCKS));
+        client->request.wait = (client->request.session != 0 || client->request.ttl_ms != 0) && sim_chance(sim, 300);
 }
 
 static void set_session(struct sim *sim, struct sim_client *client)
@@ -82,6 +120,7 @@ static void set_session(struct sim *sim, struct sim_client *client)
         if (client->opened.id == 0) {
                 set_request(sim, client, LOCK_CHANGE_OPEN, 0, client->number);
                 client->request.ttl_ms = (uint32_t)sim_between(sim, 1000, 4000);
+                client->request.delay_ms = sim_chance(sim, 500) ? (uint32_t)sim_between(sim, 1, 3000) : 0;
         } else {
                 set_request(sim, client, LOCK_CHANGE_CLOSE, 0, client->number);
                 client->request.session = client->opened.id;
@@ -133,6 +172,12 @@ static void choose(struct sim *sim, struct sim_client *client)
         } else if (dice < 28) {
                 set_read(client, lock);
                 client->consistent = sim_chance(sim, 700);
+        } else if (sim_chance(sim, 15) && history_token(sim, lock) != 0) {
+                set_request(sim, client, LOCK_CHANGE_BREAK, lock, client->number);
+                client->request.token = history_token(sim, lock);
+        } else if (client->holds[lock] && client->leases[lock].until > sim->now && sim_chance(sim, 100)) {
+                set_request(sim, client, LOCK_CHANGE_KEEP, lock, client->number);
+                client->request.token = client->tokens[lock];
         } else if (client->holds[lock] ? dice < 85 : dice < 36) {
                 set_release(sim, client, lock);
         } else if (client->older[lock] && dice < 87) {
@@ -182,7 +227,9 @@ static void attempt(struct sim *sim, struct sim_client *client, struct sim_node 
 
                 client->node = node->number;
                 client->session = origin.session;
-                if (client->is_read)
+                if (client->wait.id != 0)
+                        replica_await(node->replica, &origin, &client->request.name, client->wait.id, deadline);
+                else if (client->is_read)
                         replica_read(node->replica, &origin, client->min_index, client->consistent, deadline);
                 else
                         replica_request(node->replica, &origin, &client->request, deadline);
@@ -217,23 +264,69 @@ static void learn_token(struct sim_client *client, unsigned lock, uint64_t token
         client->tokens[lock] = token;
 }
 
+/* Nothing was decided, or nobody knows what. */
+static bool is_known(enum replica_outcome outcome)
+{
+        return outcome != REPLICA_UNKNOWN && outcome != REPLICA_NO_LEADER && outcome != REPLICA_LATER;
+}
+
+/* All or nothing; a lease, or a session, has all of them. */
+static void believe_of_all(struct sim *sim, struct sim_client *client, enum replica_outcome outcome, const struct replica_answer *answer, bool granted)
+{
+        unsigned first = (unsigned)(client->request.name.text[5] - 'a');
+
+        if (is_known(outcome) && (!granted || !answer)) {
+                if (!client->holds[first])
+                        lease_let_go(client, first);
+                return;
+        }
+        for (unsigned lock = first; lock < SIM_LOCKS; lock++) {
+                if (lock != first && !asks_for(client, lock))
+                        continue;
+                client->holds[lock] = true;
+                client->unsure[lock] = !granted;
+                client->slots[lock] = 0;
+                if (!granted)
+                        continue;            /* maybe */
+                learn_token(client, lock, answer->token);
+                if (lock == first)
+                        lease_granted(sim, client, lock, client->wait.session != 0 ? client->wait.session : answer->token);
+                else
+                        lease_let_go(client, lock);
+                client->held_in[lock] = client->held_in[first];
+        }
+}
+
 /* What it has to take for true of the lock it asked about. */
 static void believe(struct sim *sim, struct sim_client *client, enum replica_outcome outcome, const struct replica_answer *answer)
 {
         unsigned lock = (unsigned)(client->request.name.text[5] - 'a');
-        bool granted = outcome == REPLICA_YES && client->request.kind == LOCK_CHANGE_PREEMPT;
+        bool granted = (outcome == REPLICA_YES || outcome == REPLICA_REENTERED) && client->request.kind == LOCK_CHANGE_PREEMPT;
 
-        if (outcome == REPLICA_UNKNOWN || outcome == REPLICA_NO_LEADER) {
+        if (client->request.kind == LOCK_CHANGE_BREAK) {
+                client->unsure[lock] = client->unsure[lock] || client->holds[lock];
+                return;
+        }
+        if (client->request.further.count > 0) {
+                believe_of_all(sim, client, outcome, answer, granted);
+                return;
+        }
+        if (!is_known(outcome) || (outcome == REPLICA_REENTERED && !answer)) {
                 client->holds[lock] = client->unsure[lock] = true;   /* maybe: it will try to give it back */
                 return;
         }
         client->unsure[lock] = false;
+        if (granted)
+                client->slots[lock] = client->request.slots;
         client->holds[lock] = granted || ((outcome == REPLICA_HELD || outcome == REPLICA_NOT_OWNER) && answer &&
                                           client_id_equal(&answer->client, &client->request.client));
         if (client->holds[lock])
                 learn_token(client, lock, answer->token);
-        if (granted)
-                lease_granted(sim, client, lock, answer->token);
+        if (client->request.kind == LOCK_CHANGE_KEEP) {
+                client->holds[lock] = outcome == REPLICA_YES;
+                lease_let_go(client, lock);  /* as far as it knows, it lasts, or has ended */
+        } else if (granted)
+                lease_granted(sim, client, lock, client->wait.session != 0 ? client->wait.session : answer->token);
         else if (!client->holds[lock])
                 lease_let_go(client, lock);
 }
@@ -254,9 +347,10 @@ static void believe_read(struct sim_client *client)
 static void finish(struct sim *sim, struct sim_client *client, enum replica_outcome outcome, const struct replica_answer *answer)
 {
         const struct lock_request *request = &client->request;
-        bool known = outcome != REPLICA_UNKNOWN && outcome != REPLICA_NO_LEADER;
+        bool known = is_known(outcome);
 
         client->busy = false;
+        client->wait.id = 0;
         client->session = 0;
         client->attempt++;
         client->done += known;
@@ -277,6 +371,7 @@ static void finish(struct sim *sim, struct sim_client *client, enum replica_outc
                 return;
         }
         believe(sim, client, outcome, answer);
+        client->wait.session = 0;
 }
 
 /* After a no another copy of the request may still be under way: it shall not happen. */
@@ -287,8 +382,11 @@ static void begin_cancel(struct sim *sim, struct sim_client *client, enum replic
         client->request.kind = LOCK_CHANGE_CANCEL;
         client->request.holder.size = 0;
         client->request.token = client->request.session = 0;
-        client->request.ttl_ms = 0;
+        client->request.ttl_ms = client->request.delay_ms = 0;
         client->request.period_ms = 0;
+        client->request.slots = 0;
+        client->request.further = (struct names_view){ .data = NULL };
+        client->request.wait = client->request.now = false;
         client->acked_before = sim->acked;
         client->deadline = MAX(client->deadline, sim->now) + 5000 * MS;
         attempt(sim, client, sim->script ? &sim->nodes[client->node] : client_any_node(sim));
@@ -299,11 +397,79 @@ static void finish_cancel(struct sim *sim, struct sim_client *client, const stru
 {
         client->request = client->was;
         if (answer->outcome == REPLICA_YES && answer->token == 0) {
-                history_refused(sim, client);
+                if (!client->request.wait)
+                        history_refused(sim, client);
                 finish(sim, client, client->refused, NULL);
         } else {
                 finish(sim, client, answer->outcome, answer);
         }
+}
+
+/* --- waiting in a queue --- */
+
+static void begin_await(struct sim *sim, struct sim_client *client, uint64_t waiter)
+{
+        unsigned lock = (unsigned)(client->request.name.text[5] - 'a');
+
+        client->wait.id = waiter;
+        client->wait.session = client->request.ttl_ms != 0 ? waiter : client->request.session;
+        client->wait.in_vain = false;
+        client->holds[lock] = client->unsure[lock] = false;
+        if (client->request.ttl_ms != 0) {
+                lease_granted(sim, client, lock, waiter);
+                client->held_in[lock] = NULL;        /* not yet */
+        }
+        /* Who waits asks nothing else: most are not patient for long. */
+        client->deadline = sim->now + sim_between(sim, 100, sim_chance(sim, 100) ? 8000 : 1200) * MS;
+        attempt(sim, client, sim->script ? &sim->nodes[client->node] : client_any_node(sim));
+}
+
+void client_leave(struct sim *sim, struct sim_client *client, struct sim_node *node)
+{
+        unsigned lock = (unsigned)(client->request.name.text[5] - 'a');
+        uint64_t waiter = client->wait.id;
+
+        client->wait.id = client->wait.session = 0;
+        client->accepted = true;             /* as one that waits */
+        set_request(sim, client, LOCK_CHANGE_RELEASE, lock, client->number);
+        client->request.token = waiter;
+        lease_let_go(client, lock);
+        client->copies = 0;
+        client->acked_before = sim->acked;
+        client->deadline = sim->now + 5000 * MS;
+        history_asked(sim, client);
+        attempt(sim, client, node);
+}
+
+/* What the node says of the wait. */
+static void take_wait(struct sim *sim, const struct sim_node *node, struct sim_client *client, const struct replica_answer *answer)
+{
+        unsigned lock = (unsigned)(client->request.name.text[5] - 'a');
+        struct sim_session *session = client->request.ttl_ms != 0 ? &client->leases[lock] : &client->opened;
+        bool granted = answer->outcome == REPLICA_YES;
+
+        sim_trace(sim, "client %u: waits as %" PRIu64 " at node %u: %s, index %" PRIu64 ", token %" PRIu64, client->number, client->wait.id, node->number + 1,
+                  client_outcomes[answer->outcome], answer->index, answer->token);
+        history_waited(sim, client, answer);
+        if (answer->outcome == REPLICA_WAITING) {
+                attempt(sim, client, sim->script ? &sim->nodes[client->node] : client_any_node(sim));
+        } else if (answer->outcome == REPLICA_TOO_SOON || (granted && (session->id != client->wait.session || session->until <= sim->now))) {
+                client->wait.in_vain = true; /* S10: or it was told so late that the lock may be another's already */
+                client_leave(sim, client, sim->script ? &sim->nodes[client->node] : client_any_node(sim));
+        } else {
+                if (granted && client->request.ttl_ms != 0)
+                        client->held_in[lock] = session;
+                finish(sim, client, granted ? REPLICA_YES : REPLICA_NOT_OWNER, answer);
+        }
+}
+
+/* Names the request in place of the waiter, as who never heard that it waits would. */
+static void call_off(struct sim *sim, struct sim_client *client)
+{
+        client->wait.id = 0;
+        lease_let_go(client, (unsigned)(client->request.name.text[5] - 'a'));
+        client->copies = 0;
+        begin_cancel(sim, client, REPLICA_NOT_OWNER);
 }
 
 /* It waits no longer for this node. Who hangs up may or may not take the request back with it. */
@@ -313,6 +479,13 @@ void client_patience(struct sim *sim, struct sim_client *client, uint64_t number
                 return;
         if (sim_chance(sim, 500))
                 client_hang_up(sim, client);
+        if (sim->now >= client->deadline && client->wait.id != 0) {
+                if (sim_chance(sim, 300))
+                        call_off(sim, client);
+                else
+                        client_leave(sim, client, client_any_node(sim));
+                return;
+        }
         if (sim->now >= client->deadline) {
                 if (client->request.kind == LOCK_CHANGE_CANCEL)
                         client->request = client->was;
@@ -333,6 +506,10 @@ static const char *word_of(enum lock_change_kind kind)
                 return "release";
         case LOCK_CHANGE_CANCEL:
                 return "cancel";
+        case LOCK_CHANGE_KEEP:
+                return "keep";
+        case LOCK_CHANGE_BREAK:
+                return "break";
         case LOCK_CHANGE_OPEN:
                 return "open";
         case LOCK_CHANGE_CLOSE:
@@ -344,7 +521,8 @@ static const char *word_of(enum lock_change_kind kind)
 static void take_answer(struct sim *sim, const struct sim_node *node, struct sim_client *client, const struct replica_answer *answer)
 {
         bool is_no = answer->outcome == REPLICA_HELD || answer->outcome == REPLICA_NOT_OWNER || answer->outcome == REPLICA_FOREIGN_CLIENT ||
-                     answer->outcome == REPLICA_NO_SESSION || answer->outcome == REPLICA_TOO_SOON;
+                     answer->outcome == REPLICA_NO_SESSION || answer->outcome == REPLICA_TOO_SOON || answer->outcome == REPLICA_REENTERED || answer->outcome == REPLICA_NOT_ALONE ||
+                     answer->outcome == REPLICA_DELAYED;
 
         sim_trace(sim, "client %u: %s %s at node %u: %s, index %" PRIu64 ", token %" PRIu64 ", owner '%s' (request %" PRIu64 ":%" PRIu64 ")", client->number,
                   word_of(client->request.kind), client->request.name.text, node->number + 1, client_outcomes[answer->outcome], answer->index,
@@ -352,7 +530,11 @@ static void take_answer(struct sim *sim, const struct sim_node *node, struct sim
         history_answer(sim, client, answer);
         if (answer->outcome == REPLICA_YES && replica_applied(node->replica) < answer->index)
                 sim_fail(sim, "client %u is answered by node %u before its own map shows it", client->number, node->number + 1);
-        if (client->request.kind == LOCK_CHANGE_CANCEL) {
+        if (answer->outcome == REPLICA_WAITING) {
+                if (client->request.kind == LOCK_CHANGE_CANCEL)
+                        client->request = client->was;       /* it came too late: the lock is its own, or was */
+                begin_await(sim, client, answer->token);
+        } else if (client->request.kind == LOCK_CHANGE_CANCEL) {
                 finish_cancel(sim, client, answer);
         } else if (is_no && client->copies > 1 && lock_change_names(client->request.kind)) {
                 begin_cancel(sim, client, answer->outcome);
@@ -367,17 +549,23 @@ void client_answer(struct sim *sim, struct sim_node *node, const struct replica_
 {
         struct sim_client *client = &sim->clients[answer->origin.tag % SIM_CLIENTS];
 
-        if (answer->origin.tag >= 2 * SIM_CLIENTS)
+        if (answer->origin.tag >= 3 * SIM_CLIENTS)
                 return;                      /* of many */
+        if (answer->origin.tag >= 2 * SIM_CLIENTS) {
+                lease_told(sim, node, client, answer);
+                return;
+        }
         if (answer->origin.tag >= SIM_CLIENTS) {
                 lease_answer(sim, node, client, answer);
                 return;
         }
         if (!client->busy || client->session != answer->origin.session)
                 return;
-        if (answer->outcome != REPLICA_UNKNOWN && answer->outcome != REPLICA_NO_LEADER)
+        if (is_known(answer->outcome))
                 client->seen = MAX(client->seen, answer->index);
-        if (client->is_read) {
+        if (client->wait.id != 0) {
+                take_wait(sim, node, client, answer);
+        } else if (client->is_read) {
                 history_read(sim, node, client, answer);
                 finish(sim, client, answer->outcome, answer);
         } else {
@@ -402,6 +590,14 @@ void client_ask(struct sim *sim, struct sim_client *client, struct sim_node *nod
 {
         client->is_read = false;
         set_request(sim, client, kind, lock, client->number);
+        if (kind == LOCK_CHANGE_KEEP)
+                client->request.token = client->tokens[lock];
+        if (kind == LOCK_CHANGE_RELEASE)
+                lease_let_go(client, lock);
+        if (kind == LOCK_CHANGE_PREEMPT) {
+                client->request.slots = client->wanted_slots;
+                set_further(client, client->wanted_locks);
+        }
         begin_request(sim, client, node);
 }
 
@@ -410,6 +606,28 @@ void client_ask_lease(struct sim *sim, struct sim_client *client, struct sim_nod
         client->is_read = false;
         set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, client->number);
         client->request.ttl_ms = ttl_ms;
+        client->request.delay_ms = client->delay_ms;
+        client->request.slots = client->wanted_slots;
+        set_further(client, client->wanted_locks);
+        begin_request(sim, client, node);
+}
+
+void client_call_off(struct sim *sim, struct sim_client *client)
+{
+        call_off(sim, client);
+}
+
+void client_ask_to_wait(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock, uint32_t ttl_ms, uint64_t period_ms)
+{
+        client->is_read = false;
+        set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, client->number);
+        client->request.ttl_ms = ttl_ms;
+        client->request.session = ttl_ms == 0 ? client->opened.id : 0;
+        client->request.delay_ms = ttl_ms != 0 ? client->delay_ms : 0;
+        client->request.period_ms = period_ms;
+        client->request.wait = true;
+        client->request.slots = client->wanted_slots;
+        set_further(client, client->wanted_locks);
         begin_request(sim, client, node);
 }
 
@@ -418,6 +636,8 @@ void client_ask_once(struct sim *sim, struct sim_client *client, struct sim_node
         client->is_read = false;
         set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, client->number);
         client->request.period_ms = period_ms;
+        client->request.slots = client->wanted_slots;
+        set_further(client, client->wanted_locks);
         begin_request(sim, client, node);
 }
 
@@ -426,6 +646,17 @@ void client_ask_in_session(struct sim *sim, struct sim_client *client, struct si
         client->is_read = false;
         set_request(sim, client, LOCK_CHANGE_PREEMPT, lock, client->number);
         client->request.session = client->opened.id;
+        client->request.slots = client->wanted_slots;
+        set_further(client, client->wanted_locks);
+        begin_request(sim, client, node);
+}
+
+void client_break(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock, bool now)
+{
+        client->is_read = false;
+        set_request(sim, client, LOCK_CHANGE_BREAK, lock, client->number);
+        client->request.token = MAX(history_token(sim, lock), UINT64_C(1));
+        client->request.now = now;
         begin_request(sim, client, node);
 }
 
@@ -434,7 +665,7 @@ void client_hold_many(struct sim *sim, struct sim_client *client, struct sim_nod
         bool accepted = client->accepted;
 
         for (uint64_t i = 0; i < count; i++) {
-                struct replica_origin origin = { .session = ++sim->session_next, .tag = 2 * SIM_CLIENTS };
+                struct replica_origin origin = { .session = ++sim->session_next, .tag = 3 * SIM_CLIENTS };
                 struct lock_request *request = &client->request;
                 char text[32];
 
@@ -454,6 +685,7 @@ void client_open(struct sim *sim, struct sim_client *client, struct sim_node *no
         client->is_read = false;
         set_request(sim, client, LOCK_CHANGE_OPEN, 0, client->number);
         client->request.ttl_ms = ttl_ms;
+        client->request.delay_ms = client->delay_ms;
         begin_request(sim, client, node);
 }
 

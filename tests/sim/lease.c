@@ -28,6 +28,10 @@ bool lease_is_counted_on(const struct sim_client *client, uint64_t session)
 void lease_let_go(struct sim_client *client, unsigned lock)
 {
         client->held_in[lock] = NULL;
+        /* What was taken together with it is not counted on any more, either: it renews the lease no more. */
+        for (unsigned other = 0; other < SIM_LOCKS; other++)
+                if (client->held_in[other] == &client->leases[lock])
+                        client->held_in[other] = NULL;
         client->leases[lock] = (struct sim_session){ 0 };
 }
 
@@ -44,14 +48,16 @@ static void forget(struct sim_client *client, struct sim_session *session)
         *session = (struct sim_session){ 0 };
 }
 
-void lease_granted(struct sim *sim, struct sim_client *client, unsigned lock, uint64_t token)
+void lease_granted(struct sim *sim, struct sim_client *client, unsigned lock, uint64_t session)
 {
         const struct lock_request *request = &client->request;
 
+        if (client->leases[lock].id == session)
+                return;                      /* it has been counted on since it began to wait */
         lease_let_go(client, lock);
         if (request->ttl_ms != 0) {
-                client->former = token;      /* nothing can be held in it, whether it lives or not */
-                client->leases[lock] = (struct sim_session){ .id = token, .ttl_ms = request->ttl_ms, .until = lease_until(sim, client, client->asked_at, request->ttl_ms) };
+                client->former = session;    /* nothing can be held in it, whether it lives or not */
+                client->leases[lock] = (struct sim_session){ .id = session, .ttl_ms = request->ttl_ms, .until = lease_until(sim, client, client->asked_at, request->ttl_ms) };
                 client->held_in[lock] = &client->leases[lock];
         } else if (request->session != 0 && request->session == client->opened.id) {
                 client->held_in[lock] = &client->opened;
@@ -84,7 +90,8 @@ static struct sim_session *session_of(struct sim_client *client, uint64_t id)
 void lease_renew(struct sim *sim, struct sim_client *client, struct sim_node *node, uint64_t id)
 {
         struct replica_origin origin = { .session = ++sim->session_next, .tag = SIM_CLIENTS + client->number };
-        struct lock_request request = { .kind = LOCK_RENEW, .session = id };
+        const struct sim_session *session = session_of(client, id);
+        struct lock_request request = { .kind = LOCK_RENEW, .session = id, .ttl_ms = session ? session->ttl_ms : 0 };
         char text[32];
 
         (void)snprintf(text, sizeof(text), "uid:100%u", client->number);
@@ -100,6 +107,52 @@ void lease_renew(struct sim *sim, struct sim_client *client, struct sim_node *no
         client->renewal.origin = origin.session;
         replica_request(node->replica, &origin, &request, node_clock(sim, node) + 2000);
         node_want_turn(sim, node);
+}
+
+void lease_listen(struct sim *sim, struct sim_client *client, struct sim_node *node, uint64_t id)
+{
+        struct replica_origin origin = { .session = ++sim->session_next, .tag = 2 * SIM_CLIENTS + client->number };
+
+        client->listens.origin = 0;
+        if (!node->replica || node->paused_until > sim->now)
+                return;
+        client->listens.session = id;
+        client->listens.origin = origin.session;
+        client->listens.node = node->number;
+        client->listens.life = node->life;
+        replica_await(node->replica, &origin, &(struct lock_name){ .size = 0 }, id, node_clock(sim, node) + 60000);
+        node_want_turn(sim, node);
+}
+
+void lease_told(struct sim *sim, const struct sim_node *node, struct sim_client *client, const struct replica_answer *answer)
+{
+        struct sim_session *session = session_of(client, client->listens.session);
+
+        if (client->listens.origin != answer->origin.session)
+                return;
+        client->listens.origin = 0;
+        client->listens.outcome = answer->outcome;
+        sim_trace(sim, "client %u: is told of %" PRIu64 " by node %u: %s", client->number, client->listens.session, node->number + 1, client_outcomes[answer->outcome]);
+        if (answer->outcome == REPLICA_WAITING)
+                return;
+        history_has_ended(sim, client, client->listens.session);
+        if (session)
+                forget(client, session);
+}
+
+void lease_check_told(struct sim *sim, const struct sim_node *node)
+{
+        for (unsigned i = 0; i < SIM_CLIENTS; i++) {
+                const struct sim_client *client = &sim->clients[i];
+                struct lock_session_view session;
+
+                if (client->listens.origin == 0 || client->listens.node != node->number || client->listens.life != node->life ||
+                    replica_applied(node->replica) < client->listens.session)
+                        continue;
+                if (!lock_table_find_session(replica_table(node->replica), client->listens.session, &session) || session.ended || session.broken)
+                        sim_fail(sim, "client %u listens at node %u, and is not told that session %" PRIu64 " has ended", client->number, node->number + 1,
+                                 client->listens.session);
+        }
 }
 
 /* One that it has; NULL: it has none. */
@@ -126,8 +179,13 @@ void lease_next(struct sim *sim, struct sim_client *client)
 
         if (session && session->until <= sim->now)
                 forget(client, session);     /* LOST: it has stopped */
-        else if (session && (deposed || sim_chance(sim, 250)))
-                lease_renew(sim, client, deposed ? stale : client_any_node(sim), session->id);
+        else if (session && (deposed || sim_chance(sim, 250))) {
+                struct sim_node *node = deposed ? stale : client_any_node(sim);
+
+                lease_renew(sim, client, node, session->id);
+                if (client->listens.origin == 0 || client->listens.session != session->id)
+                        lease_listen(sim, client, node, session->id);
+        }
         sim_at(sim, sim->now + (lazy ? sim_between(sim, 500, 6000) : sim_between(sim, 5, 60)) * MS, EVENT_RENEW, client->number, 0, 0, NULL);
 }
 
@@ -143,6 +201,8 @@ void lease_answer(struct sim *sim, const struct sim_node *node, struct sim_clien
         sim_trace(sim, "client %u: renew %" PRIu64 " at node %u: %s", client->number, client->renewal.session, node->number + 1, client_outcomes[answer->outcome]);
         if (answer->outcome == REPLICA_NO_SESSION)
                 history_has_ended(sim, client, client->renewal.session);
+        if (answer->outcome == REPLICA_OTHER_TTL)
+                sim_fail(sim, "client %u was told that session %" PRIu64 " lives for another time", client->number, client->renewal.session);
         if (answer->outcome == REPLICA_YES && client->renewal.was_over)
                 sim_fail(sim, "client %u was told that session %" PRIu64 " is renewed, which had ended before it asked", client->number, client->renewal.session);
         if (!session)

@@ -104,6 +104,7 @@ void node_turn(struct sim *sim, struct sim_node *node)
         for (size_t i = 0; i < effects->send_count; i++)
                 net_send_node(sim, node, &effects->sends[i]);
         take_answers(sim, node, effects);
+        lease_check_told(sim, node);
         if (effects->left && node->leaving)
                 node->stopped = true;
         replica_effects_clear(node->replica);

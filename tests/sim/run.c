@@ -123,6 +123,7 @@ struct sim *run_new(uint64_t seed, bool verbose)
         sim->chunk_bytes = 600;
         history_init(sim);
         watch_init(sim);
+        follower_begin(sim);
         main_watch(sim);
         return sim;
 }
@@ -198,6 +199,7 @@ void run_free(struct sim *sim)
         }
         history_done(sim);
         watch_done(sim);
+        follower_end(sim);
         free(sim->events);
         free(sim->trace);
         free(sim);

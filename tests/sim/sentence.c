@@ -399,6 +399,107 @@ static bool asks_for_a_lease(struct sim *sim, const struct words *words)
         return asked(sim, words->n);
 }
 
+/* Of all leases and sessions that it asks for. */
+static bool wants_delay(struct sim *sim, const struct words *words)
+{
+        (void)sim;
+        words->c->delay_ms = (uint32_t)words->number;
+        return true;
+}
+
+/* Of all locks that it asks for from now on. */
+static bool wants_share(struct sim *sim, const struct words *words)
+{
+        (void)sim;
+        words->c->wanted_slots = SLOTS_SHARED;
+        return true;
+}
+
+/* With whatever it asks for from now on that comes before it. */
+static bool wants_as_well(struct sim *sim, const struct words *words)
+{
+        (void)sim;
+        words->c->wanted_locks |= 1u << words->lock;
+        return true;
+}
+
+static bool wants_slot(struct sim *sim, const struct words *words)
+{
+        (void)sim;
+        words->c->wanted_slots = (uint16_t)words->number;
+        return true;
+}
+
+static bool so_many_own(struct sim *sim, const struct words *words)
+{
+        return history_holders(sim, words->lock) == words->number;
+}
+
+static bool waits_for_a_lease(struct sim *sim, const struct words *words)
+{
+        client_ask_to_wait(sim, words->c, words->n, words->lock, (uint32_t)words->number, 0);
+        return asked(sim, words->n);
+}
+
+static bool waits_for_once(struct sim *sim, const struct words *words)
+{
+        client_ask_to_wait(sim, words->c, words->n, words->lock, 60000, words->number);
+        return asked(sim, words->n);
+}
+
+static bool waits_in_session(struct sim *sim, const struct words *words)
+{
+        client_ask_to_wait(sim, words->c, words->n, words->lock, 0, 0);
+        return asked(sim, words->n);
+}
+
+static bool is_told_to_wait(struct sim *sim, const struct words *words)
+{
+        (void)sim;
+        return words->c->wait.id != 0;
+}
+
+static bool comes_in_vain(struct sim *sim, const struct words *words)
+{
+        (void)sim;
+        return words->c->wait.in_vain && !words->c->busy;
+}
+
+static bool leaves(struct sim *sim, const struct words *words)
+{
+        client_leave(sim, words->c, words->n);
+        return asked(sim, words->n);
+}
+
+static bool breaks(struct sim *sim, const struct words *words)
+{
+        client_break(sim, words->c, words->n, words->lock, false);
+        return asked(sim, words->n);
+}
+
+static bool breaks_at_once(struct sim *sim, const struct words *words)
+{
+        client_break(sim, words->c, words->n, words->lock, true);
+        return asked(sim, words->n);
+}
+
+static bool keeps(struct sim *sim, const struct words *words)
+{
+        client_ask(sim, words->c, words->n, LOCK_CHANGE_KEEP, words->lock);
+        return asked(sim, words->n);
+}
+
+static bool calls_off(struct sim *sim, const struct words *words)
+{
+        client_call_off(sim, words->c);
+        return true;
+}
+
+static bool so_many_wait(struct sim *sim, const struct words *words)
+{
+        return history_queue_length(sim, words->lock) == words->number;
+}
+
 static bool asks_for_once(struct sim *sim, const struct words *words)
 {
         client_ask_once(sim, words->c, words->n, words->lock, words->number);
@@ -439,6 +540,14 @@ static bool fewer_are_held(struct sim *sim, const struct words *words)
         return lock_table_lock_count(sim->truth) < words->number;
 }
 
+static bool term_is_low(struct sim *sim, const struct words *words)
+{
+        for (unsigned i = 0; i < sim->node_count; i++)
+                if (sim->nodes[i].replica && raft_term(replica_raft(sim->nodes[i].replica)) > words->number)
+                        return false;
+        return true;
+}
+
 static bool renews_lease(struct sim *sim, const struct words *words)
 {
         lease_renew(sim, words->c, words->n, words->c->tokens[words->lock]);
@@ -449,6 +558,36 @@ static bool renews_session(struct sim *sim, const struct words *words)
 {
         lease_renew(sim, words->c, words->n, words->c->opened.id);
         return asked(sim, words->n);
+}
+
+static bool listens_to_lease(struct sim *sim, const struct words *words)
+{
+        lease_listen(sim, words->c, words->n, words->c->tokens[words->lock]);
+        return asked(sim, words->n);
+}
+
+static bool listens_to_session(struct sim *sim, const struct words *words)
+{
+        lease_listen(sim, words->c, words->n, words->c->opened.id);
+        return asked(sim, words->n);
+}
+
+static bool hears_end(struct sim *sim, const struct words *words)
+{
+        (void)sim;
+        return words->c->listens.origin == 0 && words->c->listens.outcome == REPLICA_ENDED;
+}
+
+static bool hears_break(struct sim *sim, const struct words *words)
+{
+        (void)sim;
+        return words->c->listens.origin == 0 && words->c->listens.outcome == REPLICA_BROKEN;
+}
+
+static bool hears_nothing(struct sim *sim, const struct words *words)
+{
+        (void)sim;
+        return words->c->listens.origin != 0;
 }
 
 static bool has_renewed(struct sim *sim, const struct words *words)
@@ -472,14 +611,12 @@ static bool has_lost_session(struct sim *sim, const struct words *words)
 
 static bool lock_is_free(struct sim *sim, const struct words *words)
 {
-        return !history_owner(sim, words->lock);
+        return history_holders(sim, words->lock) == 0;
 }
 
 static bool lock_is_owned(struct sim *sim, const struct words *words)
 {
-        const char *owner = history_owner(sim, words->lock);
-
-        return owner && owner[1] == (char)('0' + words->c->number);
+        return history_owns(sim, words->lock, words->c);
 }
 
 static bool gives_back(struct sim *sim, const struct words *words)
@@ -565,6 +702,7 @@ static const struct sentence {
         { "node N does not lead", NOW, does_not_lead },
         { "node N leads no more", UNTIL, does_not_lead },
         { "node N is ready", UNTIL, is_ready },
+        { "no term is above #", NOW, term_is_low },
         { "node N is not ready", NOW, is_not_ready },
         { "node N follows node M", UNTIL, follows },
         { "node N is down", UNTIL, is_down },
@@ -604,6 +742,23 @@ static const struct sentence {
         { "C asks node N for L", DO, asks },
         { "C asks node N for L for # ms", DO, asks_for_a_lease },
         { "C asks node N for L once in # ms", DO, asks_for_once },
+        { "C wants a delay of # ms", DO, wants_delay },
+        { "C wants to share", DO, wants_share },
+        { "C wants one of # slots", DO, wants_slot },
+        { "C wants L as well", DO, wants_as_well },
+        { "# own L", UNTIL, so_many_own },
+        { "C waits for L for # ms at node N", DO, waits_for_a_lease },
+        { "C waits for L once in # ms at node N", DO, waits_for_once },
+        { "C waits for L in it at node N", DO, waits_in_session },
+        { "C is told to wait", UNTIL, is_told_to_wait },
+        { "C comes in vain", UNTIL, comes_in_vain },
+        { "C leaves L at node N", DO, leaves },
+        { "C breaks L at node N", DO, breaks },
+        { "C breaks L at node N at once", DO, breaks_at_once },
+        { "C calls it off", DO, calls_off },
+        { "C keeps L at node N", DO, keeps },
+        { "# wait for L", UNTIL, so_many_wait },
+        { "# waits for L", UNTIL, so_many_wait },
         { "C opens a session of # ms at node N", DO, opens_session },
         { "C closes it at node N", DO, closes_session },
         { "C asks node N for L in it", DO, asks_in_session },
@@ -612,6 +767,11 @@ static const struct sentence {
         { "fewer than # locks are held", UNTIL, fewer_are_held },
         { "C renews L at node N", DO, renews_lease },
         { "C renews it at node N", DO, renews_session },
+        { "C listens to L at node N", DO, listens_to_lease },
+        { "C listens to it at node N", DO, listens_to_session },
+        { "C hears that it has ended", UNTIL, hears_end },
+        { "C hears that it is broken", UNTIL, hears_break },
+        { "C hears nothing", NOW, hears_nothing },
         { "C has renewed", UNTIL, has_renewed },
         { "C has not renewed", NOW, has_not_renewed },
         { "C has lost it", UNTIL, has_lost_session },

@@ -127,9 +127,18 @@ struct sim_client {
         uint64_t copies;                     /* of this request that nodes were given */
         enum replica_outcome refused;        /* it was, and is being cancelled */
         struct lock_request was;             /* what is being cancelled */
+        struct {
+                uint64_t id, session;        /* it stands in the queue of the lock that it asked for, as this waiter, and asks how that stands; 0: it does not */
+                bool in_vain;                /* it was told that it comes too soon */
+        } wait;
         bool holds[SIM_LOCKS];
+        uint16_t slots[SIM_LOCKS];           /* as which it has it */
+        uint16_t wanted_slots;               /* in a scenario: as which it asks for locks */
+        unsigned wanted_locks;               /* the same: a bit for each that it asks for as well */
+        uint8_t further[8 * SIM_LOCKS];      /* what request.further shows */
         bool unsure[SIM_LOCKS];              /* a request ended unknown: it looks before it releases */
         struct sim_session leases[SIM_LOCKS], opened;
+        uint32_t delay_ms;                   /* in a scenario: of the leases and sessions that it asks for */
         uint64_t former;                     /* the session it had before, or its last lease */
         struct sim_session *held_in[SIM_LOCKS];      /* the session in which it holds the lock, as far as it knows; NULL: none */
         uint64_t asked_at;                   /* when its request was sent first */
@@ -138,6 +147,12 @@ struct sim_client {
                 enum replica_outcome outcome;        /* of the last answer */
                 bool was_over;               /* when it asked */
         } renewal;
+        struct {
+                uint64_t session, origin;    /* it asked a node to be told of the end of that; ORIGIN 0: no answer is awaited */
+                unsigned node;
+                uint64_t life;               /* of the node, then */
+                enum replica_outcome outcome;        /* of the last answer */
+        } listens;
         uint64_t tokens[SIM_LOCKS], older[SIM_LOCKS];        /* of its last hold, and of the one before; 0: none */
         enum replica_outcome outcome;        /* the last answer */
         const char *read_owner;              /* READ: who had the lock; NULL: nobody */
@@ -180,6 +195,7 @@ struct sim {
 
         unsigned node_count;
         struct sim_node nodes[SIM_NODES];
+        struct sim_follower *followers;      /* one for each, which goes around */
         bool cut[SIM_NODES][SIM_NODES];      /* [from][to] */
         struct sim_link links[SIM_NODES][SIM_NODES];
         bool ordered;                        /* links keep the order, as TCP does */
@@ -312,6 +328,13 @@ void client_answer(struct sim *sim, struct sim_node *node, const struct replica_
 /* In a scenario: a new request, the same one again, and nobody waits for the old answer any more. */
 void client_ask(struct sim *sim, struct sim_client *client, struct sim_node *node, enum lock_change_kind kind, unsigned lock);
 void client_ask_lease(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock, uint32_t ttl_ms);
+/* In the queue, as a lease of so long; or, with 0, in its session. */
+void client_ask_to_wait(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock, uint32_t ttl_ms, uint64_t period_ms);
+/* Does not want any more what it waits for, or waited for. */
+void client_leave(struct sim *sim, struct sim_client *client, struct sim_node *node);
+void client_call_off(struct sim *sim, struct sim_client *client);
+/* Takes it from whoever has it. */
+void client_break(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock, bool now);
 void client_ask_once(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock, uint64_t period_ms);
 void client_ask_in_session(struct sim *sim, struct sim_client *client, struct sim_node *node, unsigned lock);
 /* Asks for so many locks more in its session, and for no answer. */
@@ -337,10 +360,16 @@ uint64_t lease_until(const struct sim *sim, const struct sim_client *client, uin
 bool lease_is_counted_on(const struct sim_client *client, uint64_t session);
 uint64_t lease_believed_until(const struct sim_client *client, unsigned lock);
 void lease_let_go(struct sim_client *client, unsigned lock);
-void lease_granted(struct sim *sim, struct sim_client *client, unsigned lock, uint64_t token);
+/* session: of which a lease has the id. */
+void lease_granted(struct sim *sim, struct sim_client *client, unsigned lock, uint64_t session);
 void lease_opened(struct sim *sim, struct sim_client *client, enum replica_outcome outcome, uint64_t id);
 void lease_close(struct sim_client *client);
 void lease_renew(struct sim *sim, struct sim_client *client, struct sim_node *node, uint64_t id);
+/* Asks the node to tell when the session, or lease, has ended. */
+void lease_listen(struct sim *sim, struct sim_client *client, struct sim_node *node, uint64_t id);
+void lease_told(struct sim *sim, const struct sim_node *node, struct sim_client *client, const struct replica_answer *answer);
+/* After a turn of the node: whoever listens there was told what its table shows. */
+void lease_check_told(struct sim *sim, const struct sim_node *node);
 void lease_next(struct sim *sim, struct sim_client *client);
 void lease_answer(struct sim *sim, const struct sim_node *node, struct sim_client *client, const struct replica_answer *answer);
 
@@ -395,17 +424,28 @@ void watch_base(struct sim *sim, const struct sim_node *node, const struct raft_
 void watch_commit(struct sim *sim, struct sim_node *node);
 void watch_node(struct sim *sim, struct sim_node *node);
 
-/* history.c - what was committed, what it makes of the table, and whether what clients were told is true */
+/* follower.c - who watches what becomes of locks */
+void follower_begin(struct sim *sim);
+void follower_end(struct sim *sim);
+void follower_turn(struct sim *sim, const struct sim_node *node);
+
+/* history.c: what was committed, and what it makes of the table; told.c: whether what clients were told is true */
 void history_init(struct sim *sim);
 void history_done(struct sim *sim);
 void history_commit(struct sim *sim, const struct raft_entry *entry);
 void history_answer(struct sim *sim, struct sim_client *client, const struct replica_answer *answer);
 /* The no is final: the request must not happen any more. */
 void history_refused(struct sim *sim, const struct sim_client *client);
+void history_waited(struct sim *sim, const struct sim_client *client, const struct replica_answer *answer);
 /* A request is about to be asked for the first time. */
 void history_asked(struct sim *sim, const struct sim_client *client);
 /* Who has the lock, as far as is committed; NULL: nobody. */
-const char *history_owner(const struct sim *sim, unsigned lock);
+/* How many wait for the lock, as far as is committed. */
+size_t history_queue_length(const struct sim *sim, unsigned lock);
+/* Under which it is held, by the first of those who do; 0: nobody does. */
+uint64_t history_token(const struct sim *sim, unsigned lock);
+bool history_owns(const struct sim *sim, unsigned lock, const struct sim_client *client);
+size_t history_holders(const struct sim *sim, unsigned lock);
 /* The client was told that its session has ended. */
 bool history_session_lives(const struct sim *sim, const struct sim_client *client, uint64_t session);
 void history_has_ended(struct sim *sim, const struct sim_client *client, uint64_t session);

@@ -332,4 +332,5 @@ void watch_node(struct sim *sim, struct sim_node *node)
         watch_configurations(sim, node);
         watch_leader(sim, node);
         watch_table(sim, node);
+        follower_turn(sim, node);
 }

@@ -179,14 +179,14 @@ static void add_line(struct loaded *loaded, const char *format, ...)
         va_end(arguments);
 }
 
-bool load_record(void *context, const struct raft_record *record)
+const char *load_record(void *context, const struct raft_record *record)
 {
         struct loaded *loaded = context;
 
         loaded->records++;
         add_line(loaded, "%d %s %s %llu %.*s\n", (int)record->table, record->key, record->label, (unsigned long long)record->number,
                  (int)record->body_size, (const char *)record->body);
-        return !loaded->refuse;
+        return loaded->refuse ? "is not wanted" : NULL;
 }
 
 bool load_entry(void *context, const struct raft_entry *entry)
@@ -374,7 +374,7 @@ TCase *add_case(Suite *s, const char *name)
         TCase *c = tcase_create(name);
 
         tcase_add_checked_fixture(c, make_directory, remove_directory);
-        tcase_set_timeout(c, 60);
+        tcase_set_timeout(c, 120);
         suite_add_tcase(s, c);
         return c;
 }

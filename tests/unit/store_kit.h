@@ -42,7 +42,7 @@ struct raft_entry *entry_new(uint64_t index, uint64_t term, enum raft_entry_kind
 bool describe(const struct raft_entry *entry, struct store_columns *ret_columns);
 void keep(void *context, const struct store_event *event);
 void wait_for(struct store *store, struct seen *seen, const unsigned *counter, unsigned wanted);
-bool load_record(void *context, const struct raft_record *record);
+const char *load_record(void *context, const struct raft_record *record);
 bool load_entry(void *context, const struct raft_entry *entry);
 struct store *open_store(void);
 int load(struct store *store, struct loaded *loaded);

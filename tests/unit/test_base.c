@@ -150,6 +150,22 @@ START_TEST(holder_has_limits_and_clean_texts)
 }
 END_TEST
 
+/* Long ones are looked at eight bytes at a time. */
+START_TEST(every_byte_is_judged_wherever_it_stands)
+{
+        for (unsigned value = 0; value <= UINT8_MAX; value++)
+                for (size_t at = 0; at < 19; at++) {
+                        char text[] = "abcdefgh ABCDEFGH ~";
+                        char id[] = "abcdefgh!ABCDEFGH!~";
+                        struct client_id client;
+
+                        text[at] = id[at] = (char)value;
+                        ck_assert_int_eq(name_is_clean_utf8(text, 19), value >= ' ' && value <= '~');
+                        ck_assert_int_eq(client_id_set(&client, id, 19), value > ' ' && value <= '~');
+                }
+}
+END_TEST
+
 START_TEST(names_are_clean_utf8_in_its_shortest_form)
 {
         static const char *const good[] = { "a", "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x94\x92", "\xf4\x8f\xbf\xbf", "a b/c" };
@@ -260,6 +276,7 @@ static Suite *suite(void)
         tcase_add_test(c, bytes_grow_and_drop_from_the_front);
         tcase_add_test(c, holder_is_read_as_written_and_not_in_part);
         tcase_add_test(c, holder_has_limits_and_clean_texts);
+        tcase_add_test(c, every_byte_is_judged_wherever_it_stands);
         tcase_add_test(c, names_are_clean_utf8_in_its_shortest_form);
         tcase_add_test(c, client_ids_are_printable_ascii_without_spaces);
         tcase_add_test(c, numbers_are_decimal_and_whole);

@@ -268,7 +268,7 @@ static Suite *suite(void)
         TCase *c = tcase_create("cancel");
 
         tcase_add_checked_fixture(c, set_up, tear_down);
-        tcase_set_timeout(c, 30);
+        tcase_set_timeout(c, 120);
         suite_add_tcase(s, c);
         tcase_add_loop_test(c, refusal_of_the_only_copy_is_told_at_once, 0, 4);
         tcase_add_loop_test(c, refusal_of_one_copy_is_told_when_no_copy_can_happen, 0, 2);

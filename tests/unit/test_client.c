@@ -59,11 +59,11 @@ START_TEST(preempt_says_who_will_hold_the_lock_and_what_for)
 }
 END_TEST
 
-/* The rows of an answer to show; count: of what should be one or none. */
-static void show_rows(const struct wire_request *request, const char *lock, uint16_t count)
+/* The rows of an answer to show: of holds with tokens from row->token on, so far from each other. */
+static void show_holds(const struct wire_request *request, const char *lock, const struct wire_row *first, uint16_t count, uint64_t distance, bool more)
 {
-        struct wire_page page = { .tag = request->tag, .outcome = WIRE_YES, .index = 30, .leader_age_ms = 4, .count = count };
-        struct wire_row row = { .token = 12, .held_ms = 5, .since_wall_ms = 6 };
+        struct wire_page page = { .tag = request->tag, .outcome = WIRE_YES, .index = 30, .leader_age_ms = 4, .count = count, .more = more };
+        struct wire_row row = *first;
         struct holder holder = { .note = "why", .host = "web1", .pid = 7 };
         struct bytes out = { 0 }, bytes = { 0 };
         size_t frame;
@@ -72,11 +72,19 @@ static void show_rows(const struct wire_request *request, const char *lock, uint
         row.holder = (struct holder_view){ .data = bytes.data, .size = (uint16_t)bytes.size };
         ck_assert(lock_name_set(&row.lock, lock, strlen(lock)) && client_id_set(&row.owner, "alice", 5) && principal_set(&row.principal, "uid:9", 5));
         frame = wire_write_page_begin(&out, WIRE_ROWS, &page);
-        for (unsigned i = 0; i < count; i++)
+        for (unsigned i = 0; i < count; i++) {
                 wire_write_row(&out, &row);
+                row.token += distance;
+        }
         wire_write_page_end(&out, frame);
         node_say(0, &out);
         bytes_done(&bytes);
+}
+
+/* count: of what should be one or none. */
+static void show_rows(const struct wire_request *request, const char *lock, uint16_t count)
+{
+        show_holds(request, lock, &(struct wire_row){ .holders = 1, .token = 12, .held_ms = 5, .since_wall_ms = 6 }, count, 0, false);
 }
 
 START_TEST(show_tells_who_holds_the_lock)
@@ -114,7 +122,137 @@ START_TEST(show_tells_who_holds_the_lock)
 }
 END_TEST
 
-/* Of another lock, or of two: no answer. The connection is given up, and another one asks again. */
+static struct wire_request ask_show(uint64_t after_token)
+{
+        struct dlock_request request = { .operation = DLOCK_OP_SHOW, .lock = "a", .after_token = after_token };
+
+        ck_assert_int_gt(dlock_submit(dlock, &request), 0);
+        return node_wait_request(0);
+}
+
+START_TEST(show_tells_page_by_page_who_holds_a_lock_together)
+{
+        const struct wire_row first = { .holders = 3, .slots = SLOTS_SHARED, .token = 12 }, third = { .holders = 3, .slots = SLOTS_SHARED, .token = 14 };
+        struct wire_request seen;
+        struct dlock_answer answer;
+
+        greeted_handle();
+        seen = ask_show(0);
+        ck_assert_uint_eq(seen.after_token, 0);
+        show_holds(&seen, "a", &first, 2, 1, true);
+        answer = wait_answer();
+        ck_assert_int_eq(answer.outcome, DLOCK_YES);
+        ck_assert_uint_eq(answer.count, 2);
+        ck_assert(answer.more);
+        ck_assert_uint_eq(answer.token, 12);
+        ck_assert_uint_eq(answer.slots, DLOCK_SHARED);
+        ck_assert_uint_eq(answer.holders, 3);
+        ck_assert_uint_eq(answer.rows[1].token, 13);
+        ck_assert_uint_eq(answer.rows[1].slots, DLOCK_SHARED);
+        ck_assert_uint_eq(answer.rows[1].holders, 3);
+        seen = ask_show(13);
+        ck_assert_uint_eq(seen.after_token, 13);
+        show_holds(&seen, "a", &third, 1, 0, false);
+        answer = wait_answer();
+        ck_assert_uint_eq(answer.count, 1);
+        ck_assert(!answer.more);
+        /* Those who followed are gone. */
+        seen = ask_show(14);
+        show_rows(&seen, "a", 0);
+        ck_assert_int_eq(wait_answer().outcome, DLOCK_NO);
+}
+END_TEST
+
+/* What would let a reader of pages go round in circles. */
+START_TEST(page_of_holds_out_of_order_is_no_answer)
+{
+        const struct wire_row first = { .holders = 3, .slots = 3, .token = _i == 0 ? 13 : 14 };
+        struct wire_request seen;
+
+        greeted_handle();
+        seen = ask_show(13);
+        show_holds(&seen, "a", &first, _i == 2 ? 0 : 2, _i == 0 ? 1 : 0, true);
+        node_hang_up(0);
+        node_greet(0);
+        seen = node_wait_request(0);
+        ck_assert_uint_eq(seen.after_token, 13);
+        show_rows(&seen, "a", 0);
+        ck_assert_int_eq(wait_answer().outcome, DLOCK_NO);
+}
+END_TEST
+
+START_TEST(list_goes_on_after_a_name_or_after_a_hold_of_it)
+{
+        static const struct {
+                const char *after;
+                uint64_t after_token, sent;
+        } lists[] = { { NULL, 0, 0 }, { "a", 0, UINT64_MAX }, { "a", 12, 12 } };
+        struct dlock_request request = { .operation = DLOCK_OP_LIST, .after = lists[_i].after, .after_token = lists[_i].after_token };
+        struct wire_request seen;
+
+        greeted_handle();
+        ck_assert_int_gt(dlock_submit(dlock, &request), 0);
+        seen = node_wait_request(0);
+        ck_assert_int_eq(seen.type, WIRE_LIST);
+        if (lists[_i].after)
+                ck_assert_uint_eq(seen.after_token, lists[_i].sent);
+        show_holds(&seen, "a", &(struct wire_row){ .holders = 2, .slots = 2, .token = 13 }, 2, 1, false);
+        ck_assert_uint_eq(wait_answer().rows[1].token, 14);
+}
+END_TEST
+
+START_TEST(lock_is_asked_for_alone_or_with_others)
+{
+        static const struct {
+                uint32_t asked;
+                uint16_t sent;
+        } modes[] = { { 0, 0 }, { 1, 0 }, { 2, 2 }, { DLOCK_SLOTS_MAX, LIMIT_SLOTS }, { DLOCK_SHARED, SLOTS_SHARED } };
+        static const uint32_t wrong[] = { DLOCK_SLOTS_MAX + 1, DLOCK_SHARED - 1, DLOCK_SHARED + 1, UINT32_MAX };
+        struct dlock_request request = { .operation = DLOCK_OP_PREEMPT, .lock = "a" };
+        struct wire_request seen;
+
+        greeted_handle();
+        for (unsigned i = 0; i < ARRAY_SIZE(modes); i++) {
+                request.slots = modes[i].asked;
+                ck_assert_int_gt(dlock_submit(dlock, &request), 0);
+                seen = node_wait_request(0);
+                ck_assert_uint_eq(seen.slots, modes[i].sent);
+                node_answer(0, &seen, WIRE_YES, 12 + i);
+                ck_assert_int_eq(wait_answer().outcome, DLOCK_YES);
+        }
+        for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++) {
+                request.slots = wrong[i];
+                ck_assert_int_eq(dlock_submit(dlock, &request), -EINVAL);
+                ck_assert_ptr_nonnull(strstr(dlock_get_error(dlock), "1 to 4096 slots"));
+        }
+}
+END_TEST
+
+START_TEST(check_says_who_asks_and_about_which_hold)
+{
+        struct dlock_request request = { .operation = DLOCK_OP_CHECK, .lock = "a", .token = 14 };
+        struct wire_result result = { .outcome = WIRE_YES, .token = 14, .index = 30, .leader_age_ms = 4, .slots = 3, .holders = 2 };
+        struct bytes out = { 0 };
+        struct wire_request seen;
+        struct dlock_answer answer;
+
+        greeted_handle();
+        ck_assert_int_gt(dlock_submit(dlock, &request), 0);
+        seen = node_wait_request(0);
+        ck_assert_str_eq(seen.client.text, "me");
+        ck_assert_uint_eq(seen.token, 14);
+        result.tag = seen.tag;
+        ck_assert(client_id_set(&result.owner, "me", 2));
+        wire_write_result(&out, &result);
+        node_say(0, &out);
+        answer = wait_answer();
+        ck_assert_uint_eq(answer.token, 14);
+        ck_assert_uint_eq(answer.slots, 3);
+        ck_assert_uint_eq(answer.holders, 2);
+}
+END_TEST
+
+/* Of another lock, or twice the same hold: no answer. The connection is given up, and another one asks again. */
 START_TEST(show_of_something_else_is_no_answer)
 {
         struct wire_request seen;
@@ -507,11 +645,16 @@ static Suite *suite(void)
         TCase *c = tcase_create("requests");
 
         tcase_add_checked_fixture(c, set_up, tear_down);
-        tcase_set_timeout(c, 30);
+        tcase_set_timeout(c, 120);
         suite_add_tcase(s, c);
         tcase_add_test(c, request_carries_all_that_the_node_needs);
         tcase_add_test(c, preempt_says_who_will_hold_the_lock_and_what_for);
         tcase_add_test(c, show_tells_who_holds_the_lock);
+        tcase_add_test(c, show_tells_page_by_page_who_holds_a_lock_together);
+        tcase_add_loop_test(c, page_of_holds_out_of_order_is_no_answer, 0, 3);
+        tcase_add_loop_test(c, list_goes_on_after_a_name_or_after_a_hold_of_it, 0, 3);
+        tcase_add_test(c, lock_is_asked_for_alone_or_with_others);
+        tcase_add_test(c, check_says_who_asks_and_about_which_hold);
         tcase_add_loop_test(c, show_of_something_else_is_no_answer, 0, 2);
         tcase_add_test(c, answer_tells_what_the_node_said);
         tcase_add_test(c, backup_comes_piece_by_piece);

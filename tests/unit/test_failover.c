@@ -435,7 +435,7 @@ static Suite *suite(void)
         TCase *c = tcase_create("servers");
 
         tcase_add_checked_fixture(c, set_up, tear_down);
-        tcase_set_timeout(c, 30);
+        tcase_set_timeout(c, 120);
         suite_add_tcase(s, c);
         tcase_add_test(c, nobody_there_is_unreachable_within_seconds);
         tcase_add_test(c, server_that_is_just_starting_is_waited_for);

@@ -202,7 +202,7 @@ static Suite *suite(void)
         TCase *c = tcase_create("fence");
 
         tcase_add_checked_fixture(c, setup, teardown);
-        tcase_set_timeout(c, 60);
+        tcase_set_timeout(c, 120);
         tcase_add_test(c, lower_token_than_the_highest_is_refused);
         tcase_add_test(c, others_are_kept_out_until_the_descriptor_is_closed);
         tcase_add_test(c, death_of_who_was_accepted_lets_others_in_but_not_older_ones);

@@ -23,6 +23,9 @@ static struct late {
         uint64_t at;
 } late[NODES];
 
+/* The last question for the end of a session. */
+static struct wire_request listened;
+
 static void answer_renewal(unsigned n, const struct wire_request *request, enum wire_outcome outcome)
 {
         struct wire_result result = { .tag = request->tag, .outcome = outcome, .token = outcome == WIRE_YES ? request->session : 0, .index = 5, .leader_age_ms = -1 };
@@ -56,6 +59,8 @@ static void serve_frame(unsigned n, const struct wire_frame *frame)
                 return;
         }
         ck_assert(wire_read_request(frame, &request));
+        if (request.type == WIRE_AWAIT)
+                listened = request;
         if (request.type != WIRE_RENEW)
                 return;
         ck_assert_str_eq(request.client.text, "me");
@@ -104,6 +109,16 @@ static void run_ms(unsigned ms)
         }
 }
 
+/* The next request to the node that is none for the end of a session. */
+static struct wire_request wait_request(unsigned n)
+{
+        struct wire_request request = node_wait_request(n);
+
+        while (request.type == WIRE_AWAIT)
+                request = node_wait_request(n);
+        return request;
+}
+
 /* --- holds --- */
 
 static struct told {
@@ -140,11 +155,11 @@ static struct dlock_answer opened(uint32_t ttl_ms, uint64_t session)
         return wait_answer();
 }
 
-static struct dlock_hold *hold_of(const struct dlock_answer *answer, uint32_t ttl_ms, uint32_t stop_ms, struct told *place)
+static struct dlock_hold *hold_of(const struct dlock_answer *answer, uint32_t stop_ms, struct told *place)
 {
         struct dlock_hold *hold;
 
-        ck_assert_msg(dlock_hold_new(&hold, dlock, answer, ttl_ms, stop_ms, place ? on_state : NULL, place) == 0, "%s", dlock_get_error(dlock));
+        ck_assert_msg(dlock_hold_new(&hold, dlock, answer, stop_ms, place ? on_state : NULL, place) == 0, "%s", dlock_get_error(dlock));
         return hold;
 }
 
@@ -163,7 +178,7 @@ static struct dlock_hold *held(unsigned servers, uint32_t ttl_ms, uint32_t stop_
         node_answer(0, &request, WIRE_NO, 0);
         (void)wait_answer();
         answer = opened(ttl_ms, SESSION);
-        holds[0] = hold_of(&answer, ttl_ms, stop_ms, &told);
+        holds[0] = hold_of(&answer, stop_ms, &told);
         return holds[0];
 }
 
@@ -473,23 +488,213 @@ START_TEST(request_of_the_user_moves_with_the_renewal)
         struct wire_frame frame;
         uint64_t id = ask(DLOCK_OP_PREEMPT, "job");
 
-        first = node_wait_request(0);
+        first = wait_request(0);
         moods[0] = IS_SILENT;
         pass_ms(1200);
-        ck_assert_int_eq(node_wait_request(0).type, WIRE_RENEW);
+        ck_assert_int_eq(wait_request(0).type, WIRE_RENEW);
         pass_ms(600);
         node_greet(1);
-        again = node_wait_request(1);        /* the renewal goes first */
+        again = wait_request(1);        /* the renewal goes first */
         ck_assert_int_eq(again.type, WIRE_RENEW);
         answer_renewal(1, &again, WIRE_YES);
-        again = node_wait_request(1);
+        again = wait_request(1);
         ck_assert_int_eq(again.type, WIRE_PREEMPT);
         ck_assert(id128_equal(first.handle, again.handle));
         ck_assert_uint_eq(first.seq, again.seq);
         node_answer(1, &again, WIRE_YES, 9);
         ck_assert_uint_eq(wait_answer().id, id);
         ck_assert_int_eq(dlock_hold_get_state(hold), DLOCK_HELD);
-        ck_assert(!node_hears(1, &frame));
+        while (node_hears(1, &frame))
+                ck_assert(wire_read_request(&frame, &again) && again.type == WIRE_AWAIT);
+}
+END_TEST
+
+/* --- news --- */
+
+static void tell_listener(enum wire_outcome outcome, const char *reason)
+{
+        struct wire_result result = { .tag = listened.tag, .outcome = outcome, .token = outcome == WIRE_WAITING ? listened.token : 0, .index = 5, .leader_age_ms = -1 };
+        struct bytes out = { 0 };
+
+        (void)strcpy(result.reason, reason);
+        wire_write_result(&out, &result);
+        node_say(0, &out);
+        listened = (struct wire_request){ 0 };
+}
+
+/* A renewal is far away. */
+static struct dlock_hold *listening(void)
+{
+        struct dlock_hold *hold = held(1, 60000, 1000);
+
+        run_ms(900);
+        ck_assert_int_eq(listened.type, 0);  /* what is held for so short a time costs nothing more */
+        run_ms(200);
+        ck_assert_int_eq(listened.type, WIRE_AWAIT);
+        ck_assert_uint_eq(listened.name.size, 0);
+        ck_assert_uint_eq(listened.token, SESSION);
+        ck_assert_uint_eq(renewals, 0);
+        return hold;
+}
+
+static const struct {
+        const char *label;
+        enum wire_outcome renewal;
+        enum dlock_hold_state state;
+} after_news[] = {
+        { "it is confirmed", WIRE_NO, DLOCK_LOST },
+        { "nobody can confirm it", WIRE_UNKNOWN, DLOCK_LOST },
+        { "it is not so", WIRE_YES, DLOCK_HELD },
+};
+
+START_TEST(end_of_a_lease_is_told_before_its_renewal_would_tell)
+{
+        struct dlock_hold *hold = listening();
+        struct wire_request renewal;
+        uint64_t before = clock_boottime_ms();
+
+        tell_listener(WIRE_NO, "an operator has broken it");
+        renewal = node_wait_request(0);
+        ck_assert_int_eq(renewal.type, WIRE_RENEW);
+        ck_assert_int_eq(dlock_hold_get_state(hold), DLOCK_HELD);
+        answer_renewal(0, &renewal, after_news[_i].renewal);
+        run_ms(20);
+        ck_assert_msg(dlock_hold_get_state(hold) == after_news[_i].state, "%s", after_news[_i].label);
+        ck_assert_uint_le(clock_boottime_ms() - before, 20 + SLACK_MS);
+        ck_assert_int_eq(told.count, after_news[_i].state == DLOCK_LOST);
+        if (told.count > 0)
+                ck_assert_ptr_nonnull(strstr(dlock_hold_get_reason(hold), "says that an operator has broken it"));
+}
+END_TEST
+
+/* Its yes may be of before. */
+START_TEST(renewal_that_was_under_way_confirms_nothing)
+{
+        struct dlock_hold *hold = held(1, 9000, 1000);
+        struct wire_request request;
+
+        run_ms(1000);
+        pass_ms(3000);
+        request = wait_request(0);
+        ck_assert_int_eq(request.type, WIRE_RENEW);
+        tell_listener(WIRE_NO, "it has ended");
+        for (int i = 0; i < 10; i++)
+                ck_assert_int_eq(dlock_process(dlock), 0);
+        answer_renewal(0, &request, WIRE_YES);
+        request = wait_request(0);
+        ck_assert_int_eq(request.type, WIRE_RENEW);
+        answer_renewal(0, &request, WIRE_NO);
+        run_ms(20);
+        ck_assert_int_eq(dlock_hold_get_state(hold), DLOCK_LOST);
+        ck_assert_ptr_nonnull(strstr(dlock_hold_get_reason(hold), "says that it has ended"));
+}
+END_TEST
+
+/* A node that takes no more such questions says so at once. */
+START_TEST(node_without_news_is_asked_again_but_not_all_the_time)
+{
+        struct dlock_hold *hold = listening();
+
+        tell_listener(WIRE_WAITING, "");
+        run_ms(16000);
+        ck_assert_int_eq(listened.type, 0);
+        run_ms(7000);
+        ck_assert_int_eq(listened.type, WIRE_AWAIT);
+        ck_assert_uint_eq(told.count, 0);
+        ck_assert_int_eq(dlock_hold_get_state(hold), DLOCK_HELD);
+}
+END_TEST
+
+/* The renewals, and the questions for the end, of two holds. */
+static void hear_both(struct wire_request asked[2], bool answers)
+{
+        unsigned renewed = 0, listening_again = 0;
+
+        while (renewed < 2 || listening_again < 2) {
+                struct wire_request request = node_wait_request(0);
+
+                if (request.type == WIRE_AWAIT) {
+                        listening_again++;
+                        asked[request.token - SESSION] = request;
+                } else if (request.type == WIRE_RENEW) {
+                        renewed++;
+                        if (answers)
+                                answer_renewal(0, &request, WIRE_YES);
+                }
+        }
+}
+
+/* Two of them, so that one is behind the other in the lists of the handle. The node says that both have ended, and answers nothing more. */
+START_TEST(hold_that_ends_while_its_renewal_gets_no_answer_drops_what_is_asked_for_it_once)
+{
+        struct wire_request request, asked[2] = { { .tag = 0 } };
+        struct dlock_answer answer;
+
+        (void)held(1, 60000, 1000);
+        answer = opened(60000, SESSION + 1);
+        holds[1] = hold_of(&answer, 1000, NULL);
+        pass_ms(1100);
+        for (unsigned i = 0; i < 2; i++) {
+                request = node_wait_request(0);
+                ck_assert_int_eq(request.type, WIRE_AWAIT);
+                listened = request;
+                tell_listener(WIRE_WAITING, "");
+        }
+        pass_ms(30000);
+        hear_both(asked, true);
+        pass_ms(28000);
+        for (unsigned i = 0; i < 2; i++) {
+                listened = asked[i];
+                tell_listener(WIRE_NO, "it has ended");
+        }
+        hear_both(asked, false);
+        pass_ms(70000);
+        ck_assert_int_eq(dlock_process(dlock), 0);
+        ck_assert_int_eq(dlock_hold_get_state(holds[0]), DLOCK_LOST);
+        ck_assert_int_eq(dlock_hold_get_state(holds[1]), DLOCK_LOST);
+        run_ms(20);
+}
+END_TEST
+
+/* It owes no answer to those who listen, and the renewals prove that it lives. */
+START_TEST(node_is_not_asked_for_signs_of_life_since_a_hold_listens)
+{
+        unsigned questions = 0, renewed = 0;
+
+        (void)held(1, 30000, 1000);
+        for (unsigned i = 0; i < 12000; i++) {
+                struct wire_request request;
+                struct wire_frame frame;
+
+                pass_ms(5);
+                ck_assert_int_eq(dlock_process(dlock), 0);
+                while (node_hears(0, &frame)) {
+                        ck_assert(wire_read_request(&frame, &request));
+                        questions += request.type == WIRE_STATUS;
+                        renewed += request.type == WIRE_RENEW;
+                        if (request.type == WIRE_RENEW)
+                                answer_renewal(0, &request, WIRE_YES);
+                }
+        }
+        ck_assert_uint_ge(renewed, 5);
+        ck_assert_uint_eq(questions, 0);
+}
+END_TEST
+
+START_TEST(who_gives_up_what_he_holds_is_not_told_that_it_is_lost)
+{
+        struct dlock_hold *hold = listening();
+        struct wire_request request;
+        uint64_t id = ask(DLOCK_OP_RELEASE, "x");
+
+        request = node_wait_request(0);
+        ck_assert_int_eq(request.type, WIRE_RELEASE);
+        tell_listener(WIRE_NO, "it has ended");
+        node_answer(0, &request, WIRE_YES, 9);
+        ck_assert_uint_eq(wait_answer().id, id);
+        holds[0] = dlock_hold_free(hold);
+        run_ms(100);
+        ck_assert_uint_eq(told.count, 0);
 }
 END_TEST
 
@@ -504,7 +709,7 @@ START_TEST(two_holds_of_one_handle_are_two)
 
         (void)held(1, 9000, 1000);
         answer = opened(3000, SESSION + 1);
-        holds[1] = hold_of(&answer, 3000, 300, &other);
+        holds[1] = hold_of(&answer, 300, &other);
         ck_assert_uint_eq(dlock_hold_get_session(holds[1]), SESSION + 1);
         /* One ends, the other does not. */
         for (int i = 0; i < 100; i++) {
@@ -514,6 +719,8 @@ START_TEST(two_holds_of_one_handle_are_two)
                 ck_assert_int_eq(dlock_process(dlock), 0);
                 while (node_hears(0, &frame)) {
                         ck_assert(wire_read_request(&frame, &request));
+                        if (request.type == WIRE_AWAIT)
+                                continue;
                         ck_assert_int_eq(request.type, WIRE_RENEW);
                         ck_assert_msg(!refused || request.session == SESSION, "renewed after its end");
                         refused = refused || request.session != SESSION;
@@ -549,7 +756,7 @@ START_TEST(thousand_holds_live)
         holds[0] = dlock_hold_free(holds[0]);
         answer = opened(10000, 1);
         for (unsigned i = 0; i < MANY; i++, answer.session++) {
-                many[i] = hold_of(&answer, 10000, 1000, &all);
+                many[i] = hold_of(&answer, 1000, &all);
         }
         run_ms(12000);
         check_many(many);
@@ -566,6 +773,34 @@ START_TEST(thousand_holds_live)
 END_TEST
 
 /* As many requests as there may be wait for an answer, and their ids know nothing of renewals. */
+/* All that listen are asked for at once, and nobody answers. */
+START_TEST(crowd_that_listens_is_in_nobodys_way)
+{
+        struct dlock_hold **many = calloc(1200, sizeof(struct dlock_hold *));
+        struct wire_request request = { .type = WIRE_AWAIT };
+        struct dlock_answer answer;
+        uint64_t id;
+
+        (void)held(1, 30000, 1000);
+        answer = opened(30000, SESSION + 1);
+        for (unsigned i = 0; i < 1200; i++, answer.session++)
+                many[i] = hold_of(&answer, 1000, NULL);
+        pass_ms(2000);
+        for (unsigned i = 0; i < 1201; i++) {
+                ck_assert_int_eq(request.type, WIRE_AWAIT);
+                request = node_wait_request(0);
+        }
+        id = ask(DLOCK_OP_CHECK, "x");
+        request = wait_request(0);
+        ck_assert_int_eq(request.type, WIRE_CHECK);
+        node_answer(0, &request, WIRE_NO, 5);
+        ck_assert_uint_eq(wait_answer().id, id);
+        for (unsigned i = 0; i < 1200; i++)
+                (void)dlock_hold_free(many[i]);
+        free(many);
+}
+END_TEST
+
 START_TEST(hold_lives_while_the_handle_is_full)
 {
         struct dlock_hold *hold = held(1, 9000, 1000);
@@ -597,7 +832,7 @@ START_TEST(lease_is_held_under_its_token)
         request = node_wait_request(0);
         node_answer(0, &request, WIRE_YES, 41);
         answer = wait_answer();
-        holds[0] = hold_of(&answer, 3000, 300, &told);
+        holds[0] = hold_of(&answer, 300, &told);
         ck_assert_uint_eq(dlock_hold_get_session(holds[0]), 41);
         pass_ms(1100);
         request = node_wait_request(0);
@@ -650,7 +885,7 @@ static void open_another(struct dlock_hold *hold, enum dlock_hold_state state, v
         ck_assert_ptr_eq(userdata, &kept);
         ck_assert_int_eq(state, DLOCK_LOST);
         ck_assert_int_gt(dlock_submit(dlock, &(struct dlock_request){ .operation = DLOCK_OP_RELEASE, .lock = "x", .token = 9 }), 0);
-        holds[1] = hold_of(&kept, 9000, 1000, &told);
+        holds[1] = hold_of(&kept, 1000, &told);
 }
 
 START_TEST(handler_may_ask_and_hold)
@@ -659,16 +894,16 @@ START_TEST(handler_may_ask_and_hold)
 
         greeted_handle();
         kept = opened(9000, SESSION);
-        ck_assert_int_eq(dlock_hold_new(&holds[0], dlock, &kept, 9000, 1000, open_another, &kept), 0);
+        ck_assert_int_eq(dlock_hold_new(&holds[0], dlock, &kept, 1000, open_another, &kept), 0);
         kept = opened(9000, SESSION + 1);
         pass_ms(3400);
-        request = node_wait_request(0);
+        request = wait_request(0);
         answer_renewal(0, &request, WIRE_NO);
-        request = node_wait_request(0);
+        request = wait_request(0);
         while (request.type == WIRE_RENEW) {
                 ck_assert_uint_eq(request.session, SESSION + 1);     /* due already */
                 answer_renewal(0, &request, WIRE_YES);
-                request = node_wait_request(0);
+                request = wait_request(0);
         }
         ck_assert_int_eq(request.type, WIRE_RELEASE);
         ck_assert_ptr_nonnull(holds[1]);
@@ -717,7 +952,7 @@ static int look_in_a_child(struct dlock_hold *hold, const struct dlock_answer *a
 
         if (dlock_hold_get_state(hold) != DLOCK_LOST || !*dlock_hold_get_reason(hold) || dlock_hold_get_session(hold) != SESSION)
                 return 1;
-        if (dlock_hold_new(&another, dlock, answer, 9000, 1000, NULL, NULL) != -ECHILD)
+        if (dlock_hold_new(&another, dlock, answer, 1000, NULL, NULL) != -ECHILD)
                 return 2;
         if (dlock_process(dlock) != -ECHILD || dlock_hold_free(hold) || dlock_free(dlock))
                 return 3;
@@ -754,33 +989,29 @@ START_TEST(only_what_lives_can_be_held)
 {
         struct dlock_answer good, bad;
         struct dlock_hold *hold = NULL;
-        static const struct {
-                uint32_t ttl_ms, stop_ms;
-                const char *why;
-        } wrong[] = {
-                { 999, 0, "a time to live of 1000 ms to 24 hours" },
-                { DLOCK_TTL_MAX + 1, 0, "a time to live of 1000 ms to 24 hours" },
-                { 9000, 2910, "of a time to live of 9000 ms at most 2909 would be right" },
-                { 9000, UINT32_MAX, "at most 2909" },
-                { 8000, 0, "another time to live than 8000 ms" },
-        };
+        static const uint32_t ttls[] = { 0, DLOCK_TTL_MIN - 1, DLOCK_TTL_MAX + 1, UINT32_MAX };
 
         greeted_handle();
         good = opened(9000, SESSION);
-        for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
-                ck_assert_int_eq(dlock_hold_new(&hold, dlock, &good, wrong[i].ttl_ms, wrong[i].stop_ms, NULL, NULL), -EINVAL);
-                ck_assert_msg(strstr(dlock_get_error(dlock), wrong[i].why) != NULL, "%zu: %s", i, dlock_get_error(dlock));
+        ck_assert_uint_eq(good.ttl_ms, 9000);
+        ck_assert_int_eq(dlock_hold_new(&hold, dlock, &good, 2910, NULL, NULL), -EINVAL);
+        ck_assert_ptr_nonnull(strstr(dlock_get_error(dlock), "of a time to live of 9000 ms at most 2909 would be right"));
+        ck_assert_int_eq(dlock_hold_new(&hold, dlock, &good, UINT32_MAX, NULL, NULL), -EINVAL);
+        ck_assert_int_eq(dlock_hold_new(&hold, dlock, NULL, 0, NULL, NULL), -EINVAL);
+        for (size_t i = 0; i < ARRAY_SIZE(ttls); i++) {
+                bad = good;
+                bad.ttl_ms = ttls[i];
+                ck_assert_int_eq(dlock_hold_new(&hold, dlock, &bad, 0, NULL, NULL), -EINVAL);
         }
-        ck_assert_int_eq(dlock_hold_new(&hold, dlock, NULL, 9000, 0, NULL, NULL), -EINVAL);
         bad = good;
         bad.outcome = DLOCK_UNKNOWN;
-        ck_assert_int_eq(dlock_hold_new(&hold, dlock, &bad, 9000, 0, NULL, NULL), -EINVAL);
+        ck_assert_int_eq(dlock_hold_new(&hold, dlock, &bad, 0, NULL, NULL), -EINVAL);
         bad = good;
         bad.session = 0;
-        ck_assert_int_eq(dlock_hold_new(&hold, dlock, &bad, 9000, 0, NULL, NULL), -EINVAL);
+        ck_assert_int_eq(dlock_hold_new(&hold, dlock, &bad, 0, NULL, NULL), -EINVAL);
         bad = good;
         bad.deadline_ms = 0;
-        ck_assert_int_eq(dlock_hold_new(&hold, dlock, &bad, 9000, 0, NULL, NULL), -EINVAL);
+        ck_assert_int_eq(dlock_hold_new(&hold, dlock, &bad, 0, NULL, NULL), -EINVAL);
         ck_assert_ptr_nonnull(strstr(dlock_get_error(dlock), "nothing to hold"));
         ck_assert_ptr_null(hold);
         ck_assert_ptr_null(dlock_hold_free(NULL));
@@ -795,7 +1026,7 @@ START_TEST(answer_that_was_kept_for_too_long_is_lost_at_once)
         greeted_handle();
         answer = opened(9000, SESSION);
         pass_ms(8000);
-        holds[0] = hold_of(&answer, 9000, 1000, &told);
+        holds[0] = hold_of(&answer, 1000, &told);
         ck_assert_int_eq(dlock_hold_get_state(holds[0]), DLOCK_LOST);
         ck_assert_uint_eq(told.count, 0);
         ck_assert_int_eq(dlock_get_timeout(dlock), 0);
@@ -811,7 +1042,7 @@ static Suite *suite(void)
         TCase *c = tcase_create("holds");
 
         tcase_add_checked_fixture(c, begin, end);
-        tcase_set_timeout(c, 30);
+        tcase_set_timeout(c, 120);
         suite_add_tcase(s, c);
         tcase_add_test(c, hold_is_renewed_after_a_third_and_lives);
         tcase_add_test(c, hold_that_takes_long_to_stop_is_renewed_earlier);
@@ -828,6 +1059,13 @@ static Suite *suite(void)
         tcase_add_test(c, node_that_cannot_tell_is_left_after_a_tenth);
         tcase_add_test(c, only_node_is_asked_again_after_a_tenth);
         tcase_add_test(c, request_of_the_user_moves_with_the_renewal);
+        tcase_add_loop_test(c, end_of_a_lease_is_told_before_its_renewal_would_tell, 0, sizeof(after_news) / sizeof(after_news[0]));
+        tcase_add_test(c, renewal_that_was_under_way_confirms_nothing);
+        tcase_add_test(c, node_without_news_is_asked_again_but_not_all_the_time);
+        tcase_add_test(c, hold_that_ends_while_its_renewal_gets_no_answer_drops_what_is_asked_for_it_once);
+        tcase_add_test(c, node_is_not_asked_for_signs_of_life_since_a_hold_listens);
+        tcase_add_test(c, crowd_that_listens_is_in_nobodys_way);
+        tcase_add_test(c, who_gives_up_what_he_holds_is_not_told_that_it_is_lost);
         tcase_add_test(c, two_holds_of_one_handle_are_two);
         tcase_add_test(c, thousand_holds_live);
         tcase_add_test(c, hold_lives_while_the_handle_is_full);

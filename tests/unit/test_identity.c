@@ -446,7 +446,7 @@ static Suite *suite(void)
         TCase *c = tcase_create("who and whom");
 
         tcase_add_checked_fixture(c, set_up, tear_down);
-        tcase_set_timeout(c, 30);
+        tcase_set_timeout(c, 120);
         suite_add_tcase(s, c);
         tcase_add_test(c, id_is_made_once_and_kept);
         tcase_add_test(c, id_is_kept_in_the_home_when_nothing_else_is_said);

@@ -5,142 +5,8 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "lock/decide.h"
+#include "unit/lock_kit.h"
 #include "unit/suite.h"
-
-static struct lock_table *table;
-static struct lock_overlay *overlay;
-static uint64_t index_next;
-static uint32_t handle_next;
-
-static void setup(void)
-{
-        table = lock_table_new();
-        overlay = lock_overlay_new();
-        index_next = 1;
-        handle_next = 1;
-}
-
-static void teardown(void)
-{
-        lock_overlay_free(overlay);
-        lock_table_free(table);
-}
-
-static struct lock_request request_of(enum lock_change_kind kind, const char *client, const char *lock)
-{
-        struct lock_request request = { .kind = kind, .seq = 1 };
-
-        memcpy(request.handle.bytes, &handle_next, sizeof(handle_next));
-        handle_next++;
-        ck_assert(client_id_set(&request.client, client, strlen(client)));
-        ck_assert(principal_set(&request.principal, "uid:1", 5));
-        if (lock)
-                ck_assert(lock_name_set(&request.name, lock, strlen(lock)));
-        return request;
-}
-
-static struct lock_decision decide(const struct lock_request *request)
-{
-        struct lock_decision decision;
-
-        lock_decide(table, overlay, request, &decision);
-        return decision;
-}
-
-/* Seen by later decisions, not yet in the table. */
-static uint64_t append(const struct lock_request *request)
-{
-        struct lock_decision decision = decide(request);
-
-        ck_assert_int_eq(decision.verdict, LOCK_ACCEPTED);
-        lock_overlay_add(overlay, index_next, &decision.change);
-        return index_next++;
-}
-
-static void apply(uint64_t index, const struct lock_change *change)
-{
-        const struct lock_moment moment = { .index = index, .cluster_ms = index * 10, .wall_ms = 1000 + index };
-
-        lock_table_apply(table, &moment, change);
-        lock_overlay_applied(overlay, index);
-}
-
-static uint64_t make(const struct lock_request *request)
-{
-        struct lock_decision decision = decide(request);
-        uint64_t index = index_next++;
-
-        ck_assert_int_eq(decision.verdict, LOCK_ACCEPTED);
-        lock_overlay_add(overlay, index, &decision.change);
-        apply(index, &decision.change);
-        return index;
-}
-
-static uint64_t open_session(const char *client, uint32_t ttl_ms)
-{
-        struct lock_request request = request_of(LOCK_CHANGE_OPEN, client, NULL);
-
-        request.ttl_ms = ttl_ms;
-        return make(&request);
-}
-
-static struct lock_request in_session(const char *client, const char *lock, uint64_t session)
-{
-        struct lock_request request = request_of(LOCK_CHANGE_PREEMPT, client, lock);
-
-        request.session = session;
-        return request;
-}
-
-static struct lock_request lease_of(const char *client, const char *lock, uint32_t ttl_ms)
-{
-        struct lock_request request = request_of(LOCK_CHANGE_PREEMPT, client, lock);
-
-        request.ttl_ms = ttl_ms;
-        return request;
-}
-
-static struct lock_request of_session(enum lock_change_kind kind, const char *client, uint64_t session)
-{
-        struct lock_request request = request_of(kind, client, NULL);
-
-        request.session = session;
-        return request;
-}
-
-static struct lock_change end_of(uint64_t session, const char *client)
-{
-        struct lock_change change = { .kind = LOCK_CHANGE_EXPIRE, .session = session };
-
-        ck_assert(client_id_set(&change.client, client, strlen(client)));
-        ck_assert(principal_set(&change.principal, "uid:1", 5));
-        return change;
-}
-
-static void expire(uint64_t session, const char *client)
-{
-        const struct lock_change change = end_of(session, client);
-
-        apply(index_next++, &change);
-}
-
-static bool is_owned(const char *lock)
-{
-        struct lock_name name = { 0 };
-        struct lock_view view;
-
-        return lock_name_set(&name, lock, strlen(lock)) && lock_table_find(table, &name, &view);
-}
-
-static uint64_t held_by(const char *client)
-{
-        struct client_id id = { 0 };
-        struct lock_client_view view;
-
-        ck_assert(client_id_set(&id, client, strlen(client)));
-        return lock_table_find_client(table, &id, &view) ? view.held : UINT64_MAX;
-}
 
 START_TEST(lease_is_a_lock_in_a_session_of_its_own)
 {
@@ -195,6 +61,13 @@ START_TEST(session_belongs_to_its_client_and_to_no_other)
         ck_assert_int_eq(decide(&request).verdict, LOCK_NO_SESSION);
         request = of_session(LOCK_RENEW, "alice", session);
         ck_assert_int_eq(decide(&request).verdict, LOCK_RENEWED);
+        /* Whoever counts on another time to live than it has would believe in it for too long. */
+        request.ttl_ms = 5000;
+        ck_assert_int_eq(decide(&request).verdict, LOCK_RENEWED);
+        request.ttl_ms = 5001;
+        ck_assert_int_eq(decide(&request).verdict, LOCK_OTHER_TTL);
+        ck_assert_uint_eq(decide(&request).token, 5000);
+        request.ttl_ms = 0;
         ck_assert(principal_set(&request.principal, "uid:2", 5));
         ck_assert_int_eq(decide(&request).verdict, LOCK_FOREIGN_CLIENT);
         request = of_session(LOCK_RENEW, "alice", session + 1);
@@ -244,6 +117,33 @@ START_TEST(what_is_about_to_be_freed_is_decided_later)
         apply(index, &end);
         ck_assert_int_eq(decide(&release).verdict, LOCK_NOT_OWNER);
         ck_assert_int_eq(decide(&other).verdict, LOCK_ACCEPTED);
+}
+END_TEST
+
+/* Of one that holds much: until the last of them is applied nobody need end it again. */
+START_TEST(session_is_about_to_end_while_one_of_several_entries_is_under_way)
+{
+        uint64_t session = open_session("alice", 5000), first, last;
+        struct lock_change end = end_of(session, "alice");
+
+        for (unsigned i = 0; i <= LOCK_FREED_PER_ENTRY; i++) {
+                struct lock_request request;
+                char name[8];
+
+                (void)snprintf(name, sizeof(name), "x%u", i);
+                request = in_session("alice", name, session);
+                (void)make(&request);
+        }
+        first = index_next++;
+        last = index_next++;
+        lock_overlay_add(overlay, first, &end);
+        lock_overlay_add(overlay, last, &end);
+        ck_assert(lock_overlay_ends(overlay, session));
+        apply(first, &end);
+        ck_assert(lock_overlay_ends(overlay, session));
+        apply(last, &end);
+        ck_assert(!lock_overlay_ends(overlay, session));
+        ck_assert_uint_eq(lock_table_session_count(table), 0);
 }
 END_TEST
 
@@ -311,31 +211,6 @@ static void hold_many(const char *client, uint64_t session, unsigned count)
         }
 }
 
-static void load_all(struct lock_table *from, struct lock_table *to)
-{
-        struct lock_image image = { .kind = LOCK_IMAGE_LOCK };
-
-        while (lock_table_take_image(from, &image))
-                if (!image.deleted)
-                        ck_assert(lock_table_load(to, image.kind, image.key, image.label, image.number, image.body.data, image.body.size));
-        bytes_done(&image.body);
-        ck_assert(lock_table_load_finish(to));
-}
-
-/* The same locks are there in both. */
-static void expect_equal(const struct lock_table *a, const struct lock_table *b)
-{
-        struct lock_view x = { .name = "" }, y = { .name = "" };
-
-        ck_assert_uint_eq(lock_table_lock_count(a), lock_table_lock_count(b));
-        ck_assert_uint_eq(lock_table_session_count(a), lock_table_session_count(b));
-        while (lock_table_next(a, "", 0, x.name, x.name_size, &x)) {
-                ck_assert(lock_table_next(b, "", 0, y.name, y.name_size, &y));
-                ck_assert_str_eq(x.name, y.name);
-                ck_assert_uint_eq(x.session, y.session);
-        }
-}
-
 START_TEST(one_that_holds_much_is_freed_in_parts_that_are_the_same_everywhere)
 {
         uint64_t session = open_session("alice", 5000);
@@ -378,7 +253,7 @@ START_TEST(one_half_freed_comes_back_from_the_disk_half_freed)
         struct lock_table *other = lock_table_new();
         struct lock_session_view view;
 
-        hold_many("alice", session, 100);
+        hold_many("alice", session, 60);
         expire(session, "alice");
         load_all(table, other);
         ck_assert(lock_table_next_ended(other, 0, &view) && view.id == session);
@@ -569,12 +444,13 @@ static Suite *suite(void)
         Suite *s = suite_create("lease");
         TCase *c = tcase_create("lease");
 
-        tcase_add_checked_fixture(c, setup, teardown);
+        tcase_add_checked_fixture(c, lock_setup, lock_teardown);
         tcase_add_test(c, lease_is_a_lock_in_a_session_of_its_own);
         tcase_add_test(c, lease_that_is_released_takes_its_session_with_it);
         tcase_add_test(c, session_belongs_to_its_client_and_to_no_other);
         tcase_add_test(c, closing_frees_all_and_is_answered_the_same_again);
         tcase_add_test(c, what_is_about_to_be_freed_is_decided_later);
+        tcase_add_test(c, session_is_about_to_end_while_one_of_several_entries_is_under_way);
         tcase_add_test(c, grant_that_is_pending_in_a_session_goes_with_it);
         tcase_add_test(c, nothing_is_held_in_a_lease);
         tcase_add_test(c, lease_whose_release_is_under_way_has_ended);

@@ -223,7 +223,7 @@ static Suite *suite(void)
         TCase *c = tcase_create("operator");
 
         tcase_add_checked_fixture(c, set_up, tear_down);
-        tcase_set_timeout(c, 30);
+        tcase_set_timeout(c, 120);
         suite_add_tcase(s, c);
         tcase_add_test(c, check_is_consistent_when_that_is_wanted);
         tcase_add_test(c, check_that_one_node_could_not_answer_is_unknown);

@@ -7,6 +7,8 @@
 #include "base/alloc.h"
 #include "base/cleanup.h"
 #include "raft/log.h"
+#include "replica/directory.h"
+#include "replica/entry.h"
 #include "replica/replica.h"
 #include "unit/suite.h"
 
@@ -151,6 +153,7 @@ static void turn(uint64_t id)
 
 static unsigned own_level[NODES + 1];
 static bool stopped;                         /* a node met what it does not know */
+static bool all_campaign;                    /* else node 1 only */
 
 static void deliver(void)
 {
@@ -191,7 +194,7 @@ static void run(uint64_t ms)
 
 static struct replica *make(uint64_t id, const struct raft_base *base)
 {
-        struct replica_settings settings = { .raft = { .election_timeout_ms = 1000, .heartbeat_ms = 100, .campaigns = id == 1, .max_voters = 5, .seed = id, .level = own_level[id] },
+        struct replica_settings settings = { .raft = { .election_timeout_ms = 1000, .heartbeat_ms = 100, .campaigns = id == 1 || all_campaign, .max_voters = 5, .seed = id, .level = own_level[id] },
                                              .keep_entries = 1000, .min_voters = 1, .cluster = cluster };
         const struct raft_start start = { .id = id, .base = *base, .log_first = base->index + 1,
                                           .hard = { .term = base->term } };
@@ -228,7 +231,7 @@ static void start(size_t voters)
                         if (other != id)
                                 replica_link(nodes[id].replica, other, own_level[other], true);
         run(3000);
-        ck_assert_int_eq(raft_role(replica_raft(nodes[1].replica)), RAFT_LEADER);
+        ck_assert(all_campaign || raft_role(replica_raft(nodes[1].replica)) == RAFT_LEADER);
 }
 
 static void setup(void)
@@ -794,6 +797,41 @@ START_TEST(log_knows_who_stopped_until_it_is_back)
 }
 END_TEST
 
+/* Of three that were started again one by one, the last may know the others to be away: then they must dial it. */
+START_TEST(who_said_bye_may_be_dialled_when_the_log_says_that_it_is_back)
+{
+        run(1500);                           /* addresses are announced */
+        replica_bye(nodes[2].replica, 3);    /* before it has heard of it by the log */
+        replica_link(nodes[2].replica, 3, 0, false);
+        run(1000);
+        ck_assert(!replica_is_away(nodes[2].replica, 3) && replica_said_bye(nodes[2].replica, 3));
+        replica_leave(nodes[3].replica, false);
+        run(500);
+        ck_assert(nodes[3].left);
+        ck_assert(replica_is_away(nodes[2].replica, 3) && replica_said_bye(nodes[2].replica, 3));
+        nodes[3].replica = replica_free(nodes[3].replica);
+        nodes[3].replica = make(3, &nodes[3].base);
+        replica_tick(nodes[3].replica, now, now);
+        replica_link(nodes[3].replica, 1, 1, true);
+        run(3000);
+        ck_assert(!replica_is_away(nodes[2].replica, 3) && !replica_said_bye(nodes[2].replica, 3));
+        replica_bye(nodes[2].replica, 3);
+        ck_assert(replica_said_bye(nodes[2].replica, 3));
+}
+END_TEST
+
+START_TEST(what_a_leader_was_told_before_it_went_is_told_the_next_at_once)
+{
+        run(1500);                           /* addresses are announced */
+        cut[1] = true;
+        replica_set_address(nodes[3].replica, "127.0.0.1:8003");
+        run(60);
+        cut[1] = false;
+        hand_over(1, 2);
+        ck_assert_str_eq(replica_address(nodes[1].replica, 3), "127.0.0.1:8003");
+}
+END_TEST
+
 START_TEST(who_goes_down_with_its_host_is_not_left_alone)
 {
         run(1500);
@@ -1094,6 +1132,111 @@ START_TEST(many_that_end_at_once_are_freed_together)
 }
 END_TEST
 
+/* --- history --- */
+
+static const char *detail_of(enum raft_entry_kind kind, const struct bytes *body, const struct raft_configuration *members, char text[LIMIT_REASON_BYTES + 1])
+{
+        struct raft_entry *entry = raft_entry_new(9, 1, kind, 0, 0, body->data, body->size);
+        struct entry_columns columns;
+
+        ck_assert(entry_describe(entry, &columns));
+        memset(text, 'x', LIMIT_REASON_BYTES + 1);
+        entry_detail(entry, members, &columns.lock, text);
+        free(entry);
+        ck_assert_ptr_nonnull(memchr(text, 0, LIMIT_REASON_BYTES + 1));
+        return text;
+}
+
+START_TEST(details_of_what_is_longest_are_whole_words)
+{
+        struct raft_configuration *members = raft_configuration_copy(NULL, LIMIT_MEMBERS);
+        struct directory_change change = { .node = 7, .away = true };
+        struct bytes body = { 0 };
+        char text[LIMIT_REASON_BYTES + 1];
+
+        members->level = 1;
+        for (members->count = 0; members->count < LIMIT_MEMBERS; members->count++) {
+                struct raft_member *member = &members->members[members->count];
+
+                *member = (struct raft_member){ .id = members->count + 1, .standing = members->count == 0 ? RAFT_VOTER : RAFT_LEARNER };
+                memset(member->name, 'n', LIMIT_NODE_NAME_BYTES);
+        }
+        raft_configuration_put(&body, members);
+        ck_assert_ptr_nonnull(strstr(detail_of(RAFT_ENTRY_CONFIGURATION, &body, members, text), "n (learner), ... of 128"));
+        bytes_clear(&body);
+        (void)strcpy(change.address, "10.0.0.7:7402");
+        directory_change_put(&body, &change);
+        members->members[6].name[3] = 0;
+        ck_assert_str_eq(detail_of(RAFT_ENTRY_ADDRESS, &body, members, text), "nnn at 10.0.0.7:7402, stopped");
+        members->count = 6;                  /* it is no member any more */
+        ck_assert_str_eq(detail_of(RAFT_ENTRY_ADDRESS, &body, members, text), "node 7 at 10.0.0.7:7402, stopped");
+        bytes_clear(&body);
+        memset(change.address, 'a', LIMIT_ADDRESS_BYTES - 30);
+        (void)strcpy(change.address + LIMIT_ADDRESS_BYTES - 30, ":7402");
+        directory_change_put(&body, &change);
+        ck_assert_str_eq(detail_of(RAFT_ENTRY_ADDRESS, &body, members, text), "node 7, stopped");
+        bytes_done(&body);
+        free(members);
+}
+END_TEST
+
+/* Beside the one that is spoken of, in as many whole characters as there is room for. */
+START_TEST(detail_of_several_locks_names_the_others)
+{
+        struct lock_change change = { .kind = LOCK_CHANGE_PREEMPT };
+        struct bytes names = { 0 }, body = { 0 };
+        char text[LIMIT_REASON_BYTES + 1], longest[LIMIT_LOCK_NAME_BYTES + 1];
+        struct raft_entry *entry;
+        struct lock_name name;
+
+        ck_assert(client_id_set(&change.client, "me", 2));
+        ck_assert(principal_set(&change.principal, "uid:1", 5));
+        ck_assert(lock_name_set(&change.name, "a", 1));
+        ck_assert(lock_name_set(&name, "b", 1));
+        lock_name_put(&names, &name);
+        for (size_t i = 0; i < LIMIT_LOCK_NAME_BYTES - 1; i += 2)
+                memcpy(longest + i, "\xc3\xa4", 2);
+        ck_assert(lock_name_set(&name, longest, LIMIT_LOCK_NAME_BYTES - 1));
+        lock_name_put(&names, &name);
+        change.further = (struct names_view){ .data = names.data, .size = (uint16_t)names.size, .count = 1 };
+        change.further.size = 2;
+        lock_change_put(&body, &change);
+        ck_assert_str_eq(detail_of(RAFT_ENTRY_PREEMPT, &body, NULL, text), "with b");
+        entry = raft_entry_new(9, 1, RAFT_ENTRY_PREEMPT, 0, 0, body.data, body.size);
+        ck_assert(lock_name_set(&name, "b", 1));
+        entry_detail(entry, NULL, &name, text);
+        ck_assert_str_eq(text, "with a");
+        free(entry);
+        bytes_clear(&body);
+        change.further = (struct names_view){ .data = names.data, .size = (uint16_t)names.size, .count = 2 };
+        lock_change_put(&body, &change);
+        detail_of(RAFT_ENTRY_PREEMPT, &body, NULL, text);
+        ck_assert_int_eq(strncmp(text, "with b, \xc3\xa4", 10), 0);
+        ck_assert(name_is_clean_utf8(text, strlen(text)));
+        ck_assert_uint_ge(strlen(text), LIMIT_REASON_BYTES - 1);
+        bytes_done(&names);
+        bytes_done(&body);
+}
+END_TEST
+
+/* There is a leader, and it knows why it did not decide. */
+START_TEST(who_waits_in_vain_for_what_is_being_freed_is_told_so)
+{
+        struct lock_request close = about_session(LOCK_CHANGE_CLOSE, 1, 3002, "alice");
+        const struct lock_request wish = request_of(LOCK_CHANGE_PREEMPT, 2, 1, "bob", "alice/0");
+
+        close.session = open_session(1, 6, 1, "alice", 60000);
+        hold_many(close.session, "alice", 1, 1);
+        hold_disks(2, 3, true);
+        submit(1, 7, &close);
+        replica_request(nodes[1].replica, &(struct replica_origin){ .session = 2, .tag = 8 }, &wish, now + 100);
+        run(100);
+        ck_assert_ptr_nonnull(answer_of(1, 8));
+        ck_assert_int_eq(answer_of(1, 8)->outcome, REPLICA_LATER);
+        hold_disks(2, 3, false);
+}
+END_TEST
+
 /* However many wait for it, no turn looks at more of them than it may; and each is looked at. */
 START_TEST(many_wait_for_what_is_being_freed)
 {
@@ -1131,13 +1274,179 @@ START_TEST(many_wait_for_what_is_being_freed)
 }
 END_TEST
 
+/* --- who waits --- */
+
+static struct lock_request wait_of(uint8_t handle, const char *client, const char *lock)
+{
+        struct lock_request request = request_of(LOCK_CHANGE_PREEMPT, handle, 1, client, lock);
+
+        request.ttl_ms = 60000;
+        request.wait = true;
+        return request;
+}
+
+/* Its lease is known by that id, and the token of a hold that came of it is another one. */
+START_TEST(retry_of_a_wait_is_told_the_waiter_whatever_has_become_of_it)
+{
+        const struct lock_request wait = wait_of(2, "bob", "a");
+        struct lock_request cancel = request_of(LOCK_CHANGE_CANCEL, 2, 1, "bob", "a");
+        uint64_t waiter;
+
+        ask(1, 7, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+        submit(2, 8, &wait);
+        run(200);
+        ck_assert_int_eq(answer_of(2, 8)->outcome, REPLICA_WAITING);
+        waiter = answer_of(2, 8)->token;
+        ask(1, 9, LOCK_CHANGE_RELEASE, 1, 2, "alice", "a");
+        run(200);
+        ck_assert_str_eq(owner_at(1, "a"), "bob");
+        for (uint64_t id = 1; id <= 3; id++) {
+                submit(id, 20 + id, &wait);
+                submit(id, 30 + id, &cancel);
+                replica_await(nodes[id].replica, &(struct replica_origin){ .session = 1, .tag = 40 + id }, &wait.name, waiter, now + 5000);
+                run(200);
+                ck_assert_int_eq(answer_of(id, 20 + id)->outcome, REPLICA_WAITING);
+                ck_assert_uint_eq(answer_of(id, 20 + id)->token, waiter);
+                ck_assert_int_eq(answer_of(id, 30 + id)->outcome, REPLICA_WAITING);
+                ck_assert_uint_eq(answer_of(id, 30 + id)->token, waiter);
+                ck_assert_int_eq(answer_of(id, 40 + id)->outcome, REPLICA_YES);
+                ck_assert_uint_eq(answer_of(id, 40 + id)->token, token_of(&wait.name));
+                ck_assert_str_eq(answer_of(id, 40 + id)->client.text, "bob");
+        }
+}
+END_TEST
+
+/* What this node appended as a leader is lost, and its index is somebody else's. */
+START_TEST(waiter_of_a_leadership_that_is_over_is_nobody)
+{
+        const struct lock_request wait = wait_of(2, "bob", "a"), other = wait_of(3, "carol", "x");
+        uint64_t index;
+
+        teardown();
+        all_campaign = true;
+        start(NODES);
+        all_campaign = false;
+        if (raft_leader(replica_raft(nodes[1].replica)) != 1)
+                hand_over(raft_leader(replica_raft(nodes[1].replica)), 1);
+        ask(1, 7, LOCK_CHANGE_PREEMPT, 1, 1, "dave", "a");
+        ask(1, 8, LOCK_CHANGE_PREEMPT, 4, 1, "dave", "x");
+        run(200);
+        cut[1] = true;
+        ask(1, 9, LOCK_CHANGE_PREEMPT, 5, 1, "erin", "z");   /* where the next leader begins its term */
+        submit(1, 10, &wait);
+        index = raft_last(replica_raft(nodes[1].replica));
+        run(4000);
+        ck_assert_int_ne(raft_role(replica_raft(nodes[1].replica)), RAFT_LEADER);
+        submit(2, 11, &other);
+        run(500);
+        ck_assert_int_eq(answer_of(2, 11)->outcome, REPLICA_WAITING);
+        ck_assert_uint_eq(answer_of(2, 11)->token, index);
+        ask(2, 12, LOCK_CHANGE_RELEASE, 1, 2, "dave", "a");
+        run(500);
+        ck_assert_ptr_null(owner_at(2, "a"));
+        cut[1] = false;
+        run(4000);
+        ck_assert_str_eq(owner_at(1, "a"), "bob");
+        ck_assert_ptr_nonnull(answer_of(1, 10));
+        ck_assert_int_eq(answer_of(1, 10)->outcome, REPLICA_YES);
+        ck_assert_uint_eq(answer_of(1, 10)->token, token_of(&wait.name));
+}
+END_TEST
+
+static uint64_t in_session(enum lock_change_kind kind, uint8_t handle, uint64_t seq, const char *client, const char *lock, uint64_t session, uint64_t period_ms)
+{
+        struct lock_request request = request_of(kind, handle, seq, client, lock);
+
+        request.session = session;
+        request.wait = kind == LOCK_CHANGE_PREEMPT;
+        request.period_ms = period_ms;
+        submit(1, 1000, &request);
+        ck_assert_uint_eq(nodes[1].answer_count, 1);
+        nodes[1].answer_count = 0;
+        ck_assert(nodes[1].answers[0].outcome == REPLICA_YES || nodes[1].answers[0].outcome == REPLICA_WAITING);
+        return nodes[1].answers[0].token;
+}
+
+/* Nobody has the lock, and who waits for it wants it once in a period, in which somebody else had it; and does not go. */
+static void hold_up(const char *lock, uint64_t seq, const uint64_t sessions[3], uint64_t period_ms)
+{
+        (void)in_session(LOCK_CHANGE_PREEMPT, 3, 2 * seq, "dan", lock, sessions[1], 0);
+        (void)in_session(LOCK_CHANGE_PREEMPT, 1, 2 * seq, "alice", lock, sessions[0], period_ms);
+        (void)in_session(LOCK_CHANGE_PREEMPT, 2, 1 + seq, "bob", lock, sessions[2], period_ms);
+        (void)in_session(LOCK_CHANGE_RELEASE, 3, 2 * seq + 1, "dan", lock, 0, 0);
+        (void)in_session(LOCK_CHANGE_RELEASE, 1, 2 * seq + 1, "alice", lock, 0, 0);
+        ck_assert_ptr_null(owner_at(1, lock));
+}
+
+/* No look is at all of them, and those behind the ones that wait for long have their turn. */
+START_TEST(queues_that_are_held_up_for_long_hold_up_no_others)
+{
+        uint64_t sessions[3];
+        char lock[16];
+
+        sessions[0] = open_session(1, 6, 1, "alice", LIMIT_TTL_MS);
+        sessions[1] = open_session(1, 7, 3, "dan", LIMIT_TTL_MS);
+        sessions[2] = open_session(1, 8, 2, "bob", LIMIT_TTL_MS);
+        nodes[1].answer_count = 0;
+        for (unsigned i = 1; i <= 1024; i++) {
+                (void)snprintf(lock, sizeof(lock), "held/%u", i);
+                hold_up(lock, i, sessions, 3600000);
+        }
+        hold_up("soon", 1025, sessions, 1000);
+        run(2000);
+        ck_assert_ptr_null(owner_at(1, "held/1"));
+        ck_assert_str_eq(owner_at(1, "soon"), "bob");
+}
+END_TEST
+
+static void ask_to_share(uint64_t seq, uint64_t tag)
+{
+        struct lock_request wait = wait_of(2, "bob", "a");
+
+        wait.seq = seq;
+        wait.slots = SLOTS_SHARED;
+        replica_request(nodes[1].replica, &(struct replica_origin){ .session = 1, .tag = tag }, &wait, now + 60000);
+}
+
+/* At any time the next of those who come is not applied yet. */
+START_TEST(those_who_come_without_a_pause_keep_nobody_from_getting_in)
+{
+        uint64_t seq = 1;
+        struct lock_name name = { .size = 1, .text = "a" };
+
+        teardown();
+        start(1);
+        ask(1, 7, LOCK_CHANGE_PREEMPT, 1, 1, "alice", "a");
+        for (; seq <= 20; seq++) {
+                ask_to_share(seq, 100 + seq);
+                turn(1);
+        }
+        ask(1, 8, LOCK_CHANGE_RELEASE, 1, 2, "alice", "a");
+        nodes[1].disk_held = true;
+        for (unsigned i = 0; i < 300; i++, seq++) {
+                uint64_t persist = nodes[1].held_persist;
+
+                now++;
+                nodes[1].held_persist = nodes[1].answer_count = 0;
+                if (persist)
+                        raft_persisted(replica_raft(nodes[1].replica), persist);
+                replica_tick(nodes[1].replica, now, now);
+                ask_to_share(seq, 1000 + seq);
+                turn(1);
+        }
+        ck_assert_uint_lt(lock_table_queue_length(replica_table(nodes[1].replica), &name), 10);
+        nodes[1].disk_held = false;
+        raft_persisted(replica_raft(nodes[1].replica), nodes[1].held_persist);
+}
+END_TEST
+
 static Suite *suite(void)
 {
         Suite *s = suite_create("replica");
         TCase *c = tcase_create("replica");
 
         tcase_add_checked_fixture(c, setup, teardown);
-        tcase_set_timeout(c, 60);
+        tcase_set_timeout(c, 120);
         tcase_add_test(c, change_is_answered_only_when_a_majority_has_it);
         tcase_add_test(c, refusal_waits_for_what_it_rests_on);
         tcase_add_test(c, follower_answers_when_it_has_applied_the_change_itself);
@@ -1164,6 +1473,8 @@ static Suite *suite(void)
         tcase_add_test(c, removal_that_went_on_to_another_leader_is_not_refused_by_the_one_before);
         tcase_add_test(c, leader_that_stops_hands_over_first);
         tcase_add_test(c, log_knows_who_stopped_until_it_is_back);
+        tcase_add_test(c, who_said_bye_may_be_dialled_when_the_log_says_that_it_is_back);
+        tcase_add_test(c, what_a_leader_was_told_before_it_went_is_told_the_next_at_once);
         tcase_add_test(c, who_goes_down_with_its_host_is_not_left_alone);
         tcase_add_test(c, level_rises_when_all_members_know_it_and_not_before);
         tcase_add_test(c, tables_on_disk_make_the_same_state_again);
@@ -1174,7 +1485,14 @@ static Suite *suite(void)
         tcase_add_test(c, leader_times_no_session_that_is_over);
         tcase_add_test(c, what_holds_much_is_freed_without_a_pause);
         tcase_add_test(c, many_that_end_at_once_are_freed_together);
+        tcase_add_test(c, details_of_what_is_longest_are_whole_words);
+        tcase_add_test(c, detail_of_several_locks_names_the_others);
+        tcase_add_test(c, who_waits_in_vain_for_what_is_being_freed_is_told_so);
         tcase_add_test(c, many_wait_for_what_is_being_freed);
+        tcase_add_test(c, retry_of_a_wait_is_told_the_waiter_whatever_has_become_of_it);
+        tcase_add_test(c, waiter_of_a_leadership_that_is_over_is_nobody);
+        tcase_add_test(c, queues_that_are_held_up_for_long_hold_up_no_others);
+        tcase_add_test(c, those_who_come_without_a_pause_keep_nobody_from_getting_in);
         tcase_add_test(c, renewal_does_not_wait_for_the_disks_behind_a_refusal);
         suite_add_tcase(s, c);
         return s;

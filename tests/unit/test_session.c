@@ -42,6 +42,7 @@ static struct wire_request asked(unsigned n, struct dlock_request request)
 /* The answer was sent for between two moments, and no earlier one is told. */
 static void check_deadline(const struct dlock_answer *answer, uint64_t sent_after, uint64_t sent_before)
 {
+        ck_assert_uint_eq(answer->ttl_ms, TTL_MS);
         ck_assert_uint_ge(answer->deadline_ms, sent_after + LIFE_MS);
         ck_assert_uint_le(answer->deadline_ms, sent_before + LIFE_MS);
 }
@@ -107,6 +108,49 @@ START_TEST(lease_is_its_token_and_tells_until_when_it_lives)
         ck_assert_int_eq(answer.outcome, DLOCK_NO);
         ck_assert_uint_eq(answer.session, 0);
         ck_assert_uint_eq(answer.deadline_ms, 0);
+        ck_assert_uint_eq(answer.ttl_ms, 0);
+}
+END_TEST
+
+static struct dlock_answer told(struct wire_result result, const struct wire_request *seen)
+{
+        struct bytes out = { 0 };
+
+        result.tag = seen->tag;
+        wire_write_result(&out, &result);
+        node_say(0, &out);
+        return wait_answer();
+}
+
+/* Nobody owns it: whoever had it is named for people only. */
+START_TEST(lock_that_was_lost_is_no_for_as_long_as_its_delay)
+{
+        const struct wire_result delayed = { .outcome = WIRE_NO, .token = 5, .index = 9, .leader_age_ms = -1, .free_in_ms = 4200, .reason = "free in 4.2 s" };
+        struct dlock_request request = lease_request();
+        struct wire_request seen;
+        struct dlock_answer answer;
+
+        greeted_handle();
+        request.lock_delay_ms = 700;
+        seen = asked(0, request);
+        ck_assert_uint_eq(seen.delay_ms, 700);
+        answer = told(delayed, &seen);
+        ck_assert_int_eq(answer.outcome, DLOCK_NO);
+        ck_assert_uint_eq(answer.free_in_ms, 4200);
+        ck_assert_uint_eq(answer.token, 5);
+        ck_assert_ptr_null(answer.owner);
+        ck_assert_str_eq(answer.reason, "free in 4.2 s");
+
+        seen = asked(0, (struct dlock_request){ .operation = DLOCK_OP_CHECK, .lock = "x" });
+        ck_assert_uint_eq(seen.delay_ms, 0);
+        answer = told((struct wire_result){ .outcome = WIRE_NO, .leader_age_ms = 1, .free_in_ms = 300 }, &seen);
+        ck_assert_uint_eq(answer.free_in_ms, 300);
+        ck_assert_str_eq(answer.reason, "");
+
+        request = open_request();
+        request.lock_delay_ms = DLOCK_LOCK_DELAY_MAX;
+        seen = asked(0, request);
+        ck_assert_uint_eq(seen.delay_ms, DLOCK_LOCK_DELAY_MAX);
 }
 END_TEST
 
@@ -367,6 +411,10 @@ START_TEST(bad_requests_about_sessions_are_told_and_not_sent)
                 { { .operation = DLOCK_OP_PREEMPT, .lock = "x", .ttl_ms = 1 }, "a time to live" },
                 { { .operation = DLOCK_OP_PREEMPT, .lock = "x", .ttl_ms = DLOCK_TTL_MAX + 1 }, "a time to live" },
                 { { .operation = DLOCK_OP_PREEMPT, .lock = "x", .ttl_ms = DLOCK_TTL_MIN, .session = 5 }, "one of both" },
+                { { .operation = DLOCK_OP_PREEMPT, .lock = "x", .lock_delay_ms = 1 }, "one with a time to live" },
+                { { .operation = DLOCK_OP_PREEMPT, .lock = "x", .wait_ms = 1, .lock_delay_ms = 1 }, "one with a time to live" },
+                { { .operation = DLOCK_OP_PREEMPT, .lock = "x", .session = 5, .lock_delay_ms = 1 }, "one with a time to live" },
+                { { .operation = DLOCK_OP_OPEN, .ttl_ms = DLOCK_TTL_MIN, .lock_delay_ms = DLOCK_LOCK_DELAY_MAX + 1 }, "up to 10 min" },
                 { { .operation = DLOCK_OP_CLOSE }, "no session" },
                 { { .operation = DLOCK_OP_RENEW, .ttl_ms = DLOCK_TTL_MIN }, "no session" },
                 { { .operation = DLOCK_OP_RENEW, .session = 5, .ttl_ms = 1 }, "a time to live" },
@@ -406,7 +454,7 @@ START_TEST(rows_tell_in_which_session_a_lock_is_held)
         struct wire_request seen;
         struct dlock_answer answer;
         struct wire_page page = { .outcome = WIRE_YES, .index = 30, .leader_age_ms = 4, .count = 2 };
-        struct wire_row rows[2] = { { .token = 12, .session = 9, .ttl_ms = 3000, .expires_ms = 2345 }, { .token = 13, .expires_ms = -1 } };
+        struct wire_row rows[2] = { { .holders = 1, .token = 12, .session = 9, .ttl_ms = 3000, .delay_ms = 1030, .expires_ms = 2345 }, { .holders = 1, .token = 13, .expires_ms = -1 } };
         struct bytes out = { 0 };
         size_t frame;
 
@@ -426,6 +474,7 @@ START_TEST(rows_tell_in_which_session_a_lock_is_held)
         ck_assert_uint_eq(answer.count, 2);
         ck_assert_uint_eq(answer.rows[0].session, 9);
         ck_assert_uint_eq(answer.rows[0].ttl_ms, 3000);
+        ck_assert_uint_eq(answer.rows[0].lock_delay_ms, 1030);
         ck_assert_int_eq(answer.rows[0].expires_ms, 2345);
         ck_assert_uint_eq(answer.rows[1].session, 0);
         ck_assert_uint_eq(answer.rows[1].ttl_ms, 0);
@@ -439,10 +488,11 @@ static Suite *suite(void)
         TCase *c = tcase_create("sessions");
 
         tcase_add_checked_fixture(c, set_up, tear_down);
-        tcase_set_timeout(c, 30);
+        tcase_set_timeout(c, 120);
         suite_add_tcase(s, c);
         tcase_add_test(c, open_asks_for_a_session_and_tells_until_when_it_lives);
         tcase_add_test(c, lease_is_its_token_and_tells_until_when_it_lives);
+        tcase_add_test(c, lock_that_was_lost_is_no_for_as_long_as_its_delay);
         tcase_add_test(c, preempt_in_a_session_lives_as_long_as_that);
         tcase_add_test(c, renew_needs_no_request_id_and_moves_the_deadline);
         tcase_add_loop_test(c, close_is_asked_under_a_request_id, 0, 2);

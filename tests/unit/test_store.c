@@ -323,6 +323,31 @@ START_TEST(history_is_paged_and_filtered_by_lock)
 }
 END_TEST
 
+/* Of several locks each has a line of the column. */
+START_TEST(history_of_a_lock_has_what_it_was_wanted_in_with_others)
+{
+        static const char *const wanted[] = { "a", "bb", "c", "b", "" };
+        static const size_t found[] = { 2, 3, 1, 1, 0 };
+        static const char *const locks[] = { "a\nbb\nc", "a", "bb", "b", "x\nbb" };
+        static struct seen seen;
+        struct store *store = open_store();
+        struct raft_entry *entries[ARRAY_SIZE(locks)];
+
+        for (size_t i = 0; i < ARRAY_SIZE(locks); i++)
+                entries[i] = entry_new(i + 1, 1, RAFT_ENTRY_PREEMPT, locks[i], "me", i + 1);
+        (void)store_write(store, &(struct store_batch){ .entries = (const struct raft_entry *const *)entries, .entry_count = ARRAY_SIZE(locks) });
+        ck_assert_int_eq(store_flush(store), 0);
+        for (size_t i = 0; i < ARRAY_SIZE(locks); i++)
+                free(entries[i]);
+        for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
+                store_read_history(store, i + 1, wanted[i], 0, 10);
+                wait_for(store, &seen, &seen.histories, (unsigned)i + 1);
+                ck_assert_msg(seen.count == found[i], "%s: %zu", wanted[i], seen.count);
+        }
+        store_close(store);
+}
+END_TEST
+
 START_TEST(history_looks_at_a_bounded_number_of_rows)
 {
         static struct seen seen;
@@ -379,6 +404,7 @@ static Suite *suite(void)
         tcase_add_test(c, entries_that_are_trimmed_or_not_yet_there_read_as_none);
         tcase_add_test(c, row_that_was_changed_under_a_running_node_is_reported);
         tcase_add_test(c, history_is_paged_and_filtered_by_lock);
+        tcase_add_test(c, history_of_a_lock_has_what_it_was_wanted_in_with_others);
         tcase_add_test(c, history_looks_at_a_bounded_number_of_rows);
         tcase_add_test(c, close_finishes_what_is_queued);
         return s;

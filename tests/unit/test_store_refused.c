@@ -319,7 +319,7 @@ START_TEST(record_that_the_loader_refuses_is_refused)
         ck_assert_int_eq(store_flush(store), 0);
         loaded.refuse = true;
         ck_assert_int_eq(load(store, &loaded), -EBADMSG);
-        ck_assert_ptr_nonnull(strstr(error, "key 'a'"));
+        ck_assert_ptr_nonnull(strstr(error, "a row of the state is not wanted: table 1, key 'a'"));
         run_sql("UPDATE lock SET name = 'two' || char(10) || 'lines'");
         ck_assert_int_eq(load(store, &loaded), -EBADMSG);
         ck_assert_ptr_nonnull(strstr(error, "key '(not a text)'"));

@@ -154,9 +154,9 @@ START_TEST(grandchild_of_a_daemon_dies_with_it)
 }
 END_TEST
 
-START_TEST(all_are_found_where_processes_do_not_tell_their_children)
+/* A daemon, a child and a grandchild. */
+static void expect_to_find_a_family(void)
 {
-        tree.scan = true;
         start_daemon(0);
         if (fork() == 0) {
                 if (fork() == 0)
@@ -169,6 +169,12 @@ START_TEST(all_are_found_where_processes_do_not_tell_their_children)
         (void)kill_all();
         for (size_t i = 0; i < 3; i++)
                 ck_assert(!is_there(notes->pids[i]));
+}
+
+START_TEST(all_are_found_where_processes_do_not_tell_their_children)
+{
+        tree.scan = true;
+        expect_to_find_a_family();
 }
 END_TEST
 
@@ -382,18 +388,7 @@ static void forbid_pidfds(void)
 START_TEST(without_pidfds_all_die_too)
 {
         forbid_pidfds();
-        start_daemon(0);
-        if (fork() == 0) {
-                if (fork() == 0)
-                        stay(1);
-                stay(2);
-        }
-        wait_for_note(1);
-        wait_for_note(2);
-        expect_to_tell(3);
-        (void)kill_all();
-        for (size_t i = 0; i < 3; i++)
-                ck_assert(!is_there(notes->pids[i]));
+        expect_to_find_a_family();
 }
 END_TEST
 

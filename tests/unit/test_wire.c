@@ -103,10 +103,12 @@ static bool reads_page(const struct wire_frame *frame)
                 struct wire_row row;
                 struct wire_event event;
                 struct wire_member member;
+                struct wire_change change;
 
-                if (frame->type == WIRE_ROWS     ? !wire_read_row(&rows, &row)
-                    : frame->type == WIRE_EVENTS ? !wire_read_event(&rows, &event)
-                                                 : !wire_read_member(&rows, &member))
+                if (frame->type == WIRE_ROWS      ? !wire_read_row(&rows, &row)
+                    : frame->type == WIRE_EVENTS  ? !wire_read_event(&rows, &event)
+                    : frame->type == WIRE_CHANGES ? !wire_read_change(&rows, &change)
+                                                  : !wire_read_member(&rows, &member))
                         return false;
         }
         return bytes_reader_finished(&rows);
@@ -223,7 +225,7 @@ END_TEST
 
 START_TEST(hello_is_read_as_written)
 {
-        struct wire_hello hello = { .version_min = 1, .version_max = 1, .cluster = id128_random(), .client = client_of("backup@host") }, seen;
+        struct wire_hello hello = { .version_min = 1, .version_max = 1, .cluster = id128_random(), .client = client_of("backup@host"), .pid = 0x10203 }, seen;
         struct wire_frame frame;
 
         wire_write_hello(&out, &hello);
@@ -234,10 +236,11 @@ START_TEST(hello_is_read_as_written)
         ck_assert(id128_equal(seen.cluster, hello.cluster));
         ck_assert_str_eq(seen.client.text, "backup@host");
         ck_assert(!seen.assign);
+        ck_assert_uint_eq(seen.pid, 0x10203);
         expect_exact(reads_hello);
         expect_types(reads_hello, (const uint8_t[]){ WIRE_HELLO }, 1);
-        expect_refused_with(reads_hello, out.size - WIRE_HEADER_BYTES - 1, 2);        /* neither yes nor no */
-        expect_refused_with(reads_hello, out.size - WIRE_HEADER_BYTES - 1, 1);        /* an id, and wants one */
+        expect_refused_with(reads_hello, out.size - WIRE_HEADER_BYTES - 5, 2);        /* neither yes nor no */
+        expect_refused_with(reads_hello, out.size - WIRE_HEADER_BYTES - 5, 1);        /* an id, and wants one */
         expect_refused_with(reads_hello, 0, 0);                                       /* version 0 */
         expect_refused_with(reads_hello, 0, 2);                                       /* a range that is none */
         expect_refused_with(reads_hello, 21, ' ');                                    /* no client id has spaces */
@@ -300,8 +303,9 @@ static void expect_note(struct holder_view view, const char *note)
 static struct wire_request change_of(enum wire_type type)
 {
         return (struct wire_request){ .type = type, .tag = 7, .deadline_ms = 1000, .handle = id128_random(), .seq = 3,
-                                      .client = client_of("c"), .name = name_of("db/backup"), .token = type == WIRE_RELEASE ? 12 : 0,
-                                      .holder = type == WIRE_PREEMPT ? holder_of("nightly") : (struct holder_view){ .size = 0 } };
+                                      .client = client_of("c"), .name = name_of("db/backup"), .token = type == WIRE_RELEASE || type == WIRE_KEEP || type == WIRE_BREAK ? 12 : 0, .now = type == WIRE_BREAK,
+                                      
+                                      .holder = type == WIRE_PREEMPT || type == WIRE_BREAK ? holder_of("nightly") : (struct holder_view){ .size = 0 } };
 }
 
 static struct wire_request read_back(void)
@@ -315,7 +319,7 @@ static struct wire_request read_back(void)
 
 START_TEST(changes_are_read_as_written)
 {
-        struct wire_request request = change_of(_i == 0 ? WIRE_PREEMPT : _i == 1 ? WIRE_RELEASE : WIRE_CANCEL), seen;
+        struct wire_request request = change_of(_i == 0 ? WIRE_PREEMPT : _i == 1 ? WIRE_RELEASE : _i == 2 ? WIRE_CANCEL : _i == 3 ? WIRE_KEEP : WIRE_BREAK), seen;
 
         wire_write_request(&out, &request);
         seen = read_back();
@@ -326,8 +330,9 @@ START_TEST(changes_are_read_as_written)
         ck_assert_uint_eq(seen.seq, 3);
         ck_assert_str_eq(seen.client.text, "c");
         ck_assert_str_eq(seen.name.text, "db/backup");
-        ck_assert_uint_eq(seen.token, request.type == WIRE_RELEASE ? 12 : 0);
-        expect_note(seen.holder, request.type == WIRE_PREEMPT ? "nightly" : "");
+        ck_assert_uint_eq(seen.token, request.token);
+        expect_note(seen.holder, request.type == WIRE_PREEMPT || request.type == WIRE_BREAK ? "nightly" : "");
+        ck_assert(seen.now == request.now);
         ck_assert_uint_eq(seen.limit, 0);
         expect_exact(reads_request);
         expect_refused_with(reads_request, 3, 0x80);              /* patience of 24 days */
@@ -341,6 +346,93 @@ START_TEST(changes_are_read_as_written)
 }
 END_TEST
 
+START_TEST(wait_is_asked_for_in_a_session_only)
+{
+        struct wire_request request = change_of(WIRE_PREEMPT);
+
+        request.ttl_ms = _i == 0 ? LIMIT_TTL_MIN_MS : 0;
+        request.session = _i == 0 ? 0 : 12;
+        request.wait = true;
+        wire_write_request(&out, &request);
+        ck_assert(read_back().wait);
+        expect_exact(reads_request);
+        expect_refused_with(reads_request, 67, 2);                /* more than true */
+        bytes_clear(&out);
+        request.ttl_ms = 0;
+        request.session = 0;
+        wire_write_request(&out, &request);
+        {
+                struct wire_frame frame = only_frame();
+                struct wire_request seen;
+
+                ck_assert(!wire_read_request(&frame, &seen));
+        }
+}
+END_TEST
+
+/* All or nothing: each once, in order, so many at most, each alone, and not once in a period. */
+START_TEST(several_locks_are_asked_for_in_order)
+{
+        static const uint8_t right[] = { 4, 'd', 'b', '/', 'c', 1, 'e' }, twice[] = { 9, 'd', 'b', '/', 'b', 'a', 'c', 'k', 'u', 'p' }, before[] = { 1, 'a' },
+                             unordered[] = { 1, 'f', 1, 'e' }, many[] = { 1, 'e', 1, 'f', 1, 'g', 1, 'h', 1, 'i', 1, 'j', 1, 'k', 1, 'l' };
+        static const struct names_view wrong[] = {
+                { .data = twice, .size = sizeof(twice), .count = 1 },
+                { .data = before, .size = sizeof(before), .count = 1 },
+                { .data = unordered, .size = sizeof(unordered), .count = 2 },
+                { .data = many, .size = sizeof(many), .count = 8 },
+        };
+        struct wire_request request = change_of(WIRE_PREEMPT), seen;
+        struct lock_name name;
+
+        request.name = name_of("db/backup");
+        request.further = (struct names_view){ .data = right, .size = sizeof(right), .count = 2 };
+        wire_write_request(&out, &request);
+        seen = read_back();
+        ck_assert_uint_eq(seen.further.count, 2);
+        ck_assert(names_view_take(&seen.further, &name));
+        ck_assert_str_eq(name.text, "db/c");
+        ck_assert(names_view_take(&seen.further, &name));
+        ck_assert_str_eq(name.text, "e");
+        ck_assert(!names_view_take(&seen.further, &name));
+        expect_exact(reads_request);
+        for (unsigned i = 0; i < 2 + ARRAY_SIZE(wrong); i++) {
+                bytes_clear(&out);
+                request.slots = i == 0 ? 2 : 0;
+                request.period_ms = i == 1 ? LIMIT_PERIOD_MIN_MS : 0;
+                if (i >= 2)
+                        request.further = wrong[i - 2];
+                wire_write_request(&out, &request);
+                ck_assert_msg(!reads_request(&(struct wire_frame){ .type = WIRE_PREEMPT, .body = out.data + WIRE_HEADER_BYTES, .body_size = out.size - WIRE_HEADER_BYTES }), "%u", i);
+        }
+}
+END_TEST
+
+START_TEST(question_about_a_wait_names_it)
+{
+        struct wire_request request = { .type = WIRE_AWAIT, .tag = 7, .deadline_ms = 1000, .name = name_of("db/backup"), .token = 12 }, seen;
+
+        wire_write_request(&out, &request);
+        seen = read_back();
+        ck_assert_str_eq(seen.name.text, "db/backup");
+        ck_assert_uint_eq(seen.token, 12);
+        expect_exact(reads_request);
+        expect_refused_with(reads_request, 14, 0);                /* none */
+}
+END_TEST
+
+START_TEST(question_about_a_session_names_no_lock)
+{
+        struct wire_request request = { .type = WIRE_AWAIT, .tag = 7, .deadline_ms = 1000, .token = 12, .bound = true }, seen;
+
+        wire_write_request(&out, &request);
+        seen = read_back();
+        ck_assert_uint_eq(seen.name.size, 0);
+        ck_assert_uint_eq(seen.token, 12);
+        ck_assert(seen.bound);
+        expect_exact(reads_request);
+}
+END_TEST
+
 /* As a lease, in a session, or neither; a time to live is from a second to a day, and a session has its own. */
 START_TEST(preempt_says_how_long_it_lives)
 {
@@ -350,11 +442,13 @@ START_TEST(preempt_says_how_long_it_lives)
 
         request.session = sessions[_i];
         request.ttl_ms = ttls[_i];
+        request.delay_ms = _i < 2 ? 0 : _i == 2 ? 1 : LIMIT_DELAY_MS;
         request.period_ms = _i == 0 ? 0 : _i == 1 ? LIMIT_PERIOD_MIN_MS : LIMIT_PERIOD_MS;
         wire_write_request(&out, &request);
         seen = read_back();
         ck_assert_uint_eq(seen.session, sessions[_i]);
         ck_assert_uint_eq(seen.ttl_ms, ttls[_i]);
+        ck_assert_uint_eq(seen.delay_ms, request.delay_ms);
         ck_assert_uint_eq(seen.period_ms, request.period_ms);
         expect_note(seen.holder, "nightly");
         expect_exact(reads_request);
@@ -368,6 +462,10 @@ START_TEST(preempt_says_how_long_it_lives)
                 expect_refused_with(reads_request, 40, 1);        /* and a session */
         if (_i == 3)
                 expect_refused_with(reads_request, 48, 1);        /* a day and a millisecond */
+        if (_i < 2)
+                expect_refused_with(reads_request, 52, 1);        /* a delay, and no time to live of its own */
+        if (_i == 3)
+                expect_refused_with(reads_request, 55, 1);        /* a delay of hours */
 }
 END_TEST
 
@@ -375,7 +473,7 @@ static struct wire_request about_session(enum wire_type type)
 {
         return (struct wire_request){ .type = type, .tag = 7, .deadline_ms = 1000, .handle = type == WIRE_RENEW ? (struct id128){ 0 } : id128_random(),
                                       .seq = type == WIRE_RENEW ? 0 : 3, .client = client_of("c"), .session = type == WIRE_OPEN ? 0 : 12,
-                                      .ttl_ms = type == WIRE_OPEN ? 30000 : 0, .holder = type == WIRE_OPEN ? holder_of("worker") : (struct holder_view){ .size = 0 } };
+                                      .ttl_ms = type == WIRE_CLOSE ? 0 : 30000, .delay_ms = type == WIRE_OPEN ? 700 : 0, .holder = type == WIRE_OPEN ? holder_of("worker") : (struct holder_view){ .size = 0 } };
 }
 
 START_TEST(requests_about_sessions_are_read_as_written)
@@ -394,6 +492,7 @@ START_TEST(requests_about_sessions_are_read_as_written)
         ck_assert_uint_eq(seen.name.size, 0);
         ck_assert_uint_eq(seen.session, request.session);
         ck_assert_uint_eq(seen.ttl_ms, request.ttl_ms);
+        ck_assert_uint_eq(seen.delay_ms, request.delay_ms);
         expect_note(seen.holder, types[_i] == WIRE_OPEN ? "worker" : "");
         expect_exact(reads_request);
         expect_refused_with(reads_request, 3, 0x80);              /* patience of 24 days */
@@ -401,16 +500,19 @@ START_TEST(requests_about_sessions_are_read_as_written)
         if (types[_i] == WIRE_OPEN) {
                 expect_refused_with(reads_request, named + 1, 3); /* 816 ms */
                 expect_refused_with(reads_request, named + 3, 6); /* 28 hours */
-                expect_refused_with(reads_request, named + 4, 0); /* who holds it is longer than it says */
+                expect_refused_with(reads_request, named + 7, 1); /* a delay of hours */
+                expect_refused_with(reads_request, named + 8, 0); /* who holds it is longer than it says */
         } else {
                 expect_refused_with(reads_request, named, 0);     /* session 0 */
         }
+        if (types[_i] == WIRE_RENEW)
+                expect_refused_with(reads_request, named + 11, 6);        /* 28 hours */
 }
 END_TEST
 
 START_TEST(check_is_read_as_written)
 {
-        struct wire_request request = { .type = _i == 0 ? WIRE_CHECK : WIRE_SHOW, .tag = 1, .min_index = UINT64_MAX, .consistent = true, .name = name_of("ä") };
+        struct wire_request request = { .type = _i == 0 ? WIRE_CHECK : _i == 1 ? WIRE_SHOW : WIRE_QUEUE, .tag = 1, .min_index = UINT64_MAX, .consistent = true, .name = name_of("ä") };
         struct wire_request seen;
 
         wire_write_request(&out, &request);
@@ -420,14 +522,14 @@ START_TEST(check_is_read_as_written)
         ck_assert(seen.consistent);
         ck_assert_str_eq(seen.name.text, "ä");
         expect_exact(reads_request);
-        expect_types(reads_request, (const uint8_t[]){ WIRE_CHECK, WIRE_SHOW }, 2);
+        expect_types(reads_request, (const uint8_t[]){ WIRE_CHECK, WIRE_SHOW, WIRE_QUEUE }, 3);
         expect_refused_with(reads_request, 12, 2);                /* neither consistent nor not */
 }
 END_TEST
 
 START_TEST(list_is_read_as_written)
 {
-        struct wire_request request = { .type = WIRE_LIST, .min_index = 9, .after = name_of("db/a"), .limit = LIMIT_PAGE_ROWS }, seen;
+        struct wire_request request = { .type = WIRE_LIST, .min_index = 9, .after = name_of("db/a"), .after_token = 77, .limit = LIMIT_PAGE_ROWS }, seen;
 
         wire_write_request(&out, &request);
         seen = read_back();
@@ -436,7 +538,8 @@ START_TEST(list_is_read_as_written)
         ck_assert_uint_eq(seen.limit, LIMIT_PAGE_ROWS);
         ck_assert_uint_eq(seen.min_index, 9);
         expect_exact(reads_request);
-        expect_refused_with(reads_request, 18, 0xe9);             /* 1001 rows */
+        ck_assert_uint_eq(seen.after_token, 77);
+        expect_refused_with(reads_request, 26, 0xe9);             /* 1001 rows */
         bytes_clear(&out);
         request.limit = 0;
         wire_write_request(&out, &request);
@@ -454,6 +557,28 @@ START_TEST(history_is_read_as_written)
         ck_assert_uint_eq(seen.after_index, 12);
         ck_assert_uint_eq(seen.limit, 1);
         expect_exact(reads_request);
+}
+END_TEST
+
+START_TEST(watch_is_read_as_written)
+{
+        struct wire_request request = { .type = WIRE_WATCH, .name = name_of("x"), .exact = true, .after_index = 12, .limit = 7 }, seen;
+
+        wire_write_request(&out, &request);
+        seen = read_back();
+        ck_assert_str_eq(seen.name.text, "x");
+        ck_assert(seen.exact);
+        ck_assert_uint_eq(seen.after_index, 12);
+        ck_assert_uint_eq(seen.limit, 7);
+        expect_exact(reads_request);
+        expect_refused_with(reads_request, 6, 2);
+        expect_refused_with(reads_request, 15, 0);
+        /* No name is a prefix of all, and exactly none. */
+        bytes_clear(&out);
+        request.name = (struct lock_name){ 0 };
+        request.exact = false;
+        wire_write_request(&out, &request);
+        expect_refused_with(reads_request, 5, 1);
 }
 END_TEST
 
@@ -577,10 +702,10 @@ START_TEST(result_is_read_as_written)
         expect_exact(reads_result);
         expect_types(reads_result, (const uint8_t[]){ WIRE_RESULT }, 1);
         expect_refused_with(reads_result, 0, 0);
-        expect_refused_with(reads_result, 0, 5);
+        expect_refused_with(reads_result, 0, 7);
         expect_refused_with(reads_result, 8, 0xff);               /* a token that JSON could not hold */
         expect_refused_with(reads_result, 17, 0xfe);              /* -2 ms ago */
-        expect_refused_with(reads_result, 26, 0x1b);
+        expect_refused_with(reads_result, 30, 0x1b);
 }
 END_TEST
 
@@ -614,7 +739,7 @@ END_TEST
 static void write_rows(unsigned count)
 {
         struct wire_page page = { .tag = 5, .outcome = WIRE_YES, .index = 40, .leader_age_ms = 3, .more = true, .count = (uint16_t)count };
-        struct wire_row row = { .owner = client_of("owner"), .held_ms = 6, .since_wall_ms = 1700000000000, .holder = holder_of("why") };
+        struct wire_row row = { .holders = 1, .owner = client_of("owner"), .held_ms = 6, .since_wall_ms = 1700000000000, .holder = holder_of("why") };
         size_t frame = wire_write_page_begin(&out, WIRE_ROWS, &page);
 
         ck_assert(principal_set(&row.principal, "uid:7", 5));
@@ -626,7 +751,10 @@ static void write_rows(unsigned count)
                 row.token = i + 1;
                 row.session = i % 2 ? LIMIT_TOKEN : 0;
                 row.ttl_ms = i % 2 ? 30000 : 0;
+                row.delay_ms = i % 2 ? 1300 : 0;
                 row.expires_ms = i % 2 ? 20000 : -1;
+                row.lease = i % 2;
+                row.waiting = i;
                 wire_write_row(&out, &row);
         }
         wire_write_page_end(&out, frame);
@@ -655,7 +783,10 @@ START_TEST(rows_are_read_as_written)
                 ck_assert_uint_eq(row.since_wall_ms, 1700000000000);
                 ck_assert_uint_eq(row.session, i % 2 ? LIMIT_TOKEN : 0);
                 ck_assert_uint_eq(row.ttl_ms, i % 2 ? 30000 : 0);
+                ck_assert_uint_eq(row.delay_ms, i % 2 ? 1300 : 0);
                 ck_assert_int_eq(row.expires_ms, i % 2 ? 20000 : -1);
+                ck_assert(row.lease == (i % 2 == 1));
+                ck_assert_uint_eq(row.waiting, i);
                 ck_assert_str_eq(row.owner.text, "owner");
                 ck_assert_str_eq(row.principal.text, "uid:7");
                 expect_note(row.holder, "why");
@@ -665,14 +796,16 @@ START_TEST(rows_are_read_as_written)
         expect_exact(reads_page);
         expect_types(reads_page, (const uint8_t[]){ WIRE_ROWS }, 1);
         expect_refused_with(reads_page, 0, WIRE_UNKNOWN);         /* rows that rest on nothing */
-        expect_refused_with(reads_page, 17, 2);
-        expect_refused_with(reads_page, 18, 2);                   /* fewer, or more rows than there are */
-        expect_refused_with(reads_page, 18, 4);
-        expect_refused_with(reads_page, 19, 0xff);
-        expect_refused_with(reads_page, 21, 0);                   /* a row without a name */
-        expect_refused_with(reads_page, 58, 1);                   /* a session without a time to live, */
-        expect_refused_with(reads_page, 66, 1);                   /* or the other way round */
-        expect_refused_with(reads_page, 70, 0xfe);                /* less than never */
+        expect_refused_with(reads_page, 17, 1);                   /* free in a while, and held */
+        expect_refused_with(reads_page, 21, 2);
+        expect_refused_with(reads_page, 22, 2);                   /* fewer, or more rows than there are */
+        expect_refused_with(reads_page, 22, 4);
+        expect_refused_with(reads_page, 23, 0xff);
+        expect_refused_with(reads_page, 25, 0);                   /* a row without a name */
+        expect_refused_with(reads_page, 62, 1);                   /* a session without a time to live, */
+        expect_refused_with(reads_page, 70, 1);                   /* or the other way round */
+        expect_refused_with(reads_page, 74, 1);                   /* a delay without either */
+        expect_refused_with(reads_page, 78, 0xfe);                /* less than never */
 }
 END_TEST
 
@@ -681,9 +814,9 @@ START_TEST(row_of_a_session_that_cannot_be_is_refused)
         size_t row;
 
         write_rows(2);
-        row = 21 + (only_frame().body_size - 21) / 2;             /* the second, which is in one */
+        row = 25 + (only_frame().body_size - 25) / 2;             /* the second, which is in one */
         expect_refused_with(reads_page, row + 44, 0x20);          /* higher than every token */
-        expect_refused_with(reads_page, row + 56, 0x80);          /* it was over long ago */
+        expect_refused_with(reads_page, row + 60, 0x80);          /* it was over long ago */
 }
 END_TEST
 
@@ -694,10 +827,39 @@ START_TEST(empty_page_is_read_as_written)
 }
 END_TEST
 
+/* A lock that nobody owns, and nobody gets yet. */
+START_TEST(lock_that_is_free_in_a_while_is_read_as_written)
+{
+        const struct wire_page head = { .tag = 5, .outcome = WIRE_YES, .index = 40, .free_in_ms = LIMIT_DELAY_MS };
+        const struct wire_result result = { .tag = 5, .outcome = WIRE_NO, .token = 3, .index = 40, .free_in_ms = 4200 };
+        struct wire_result told;
+        struct wire_page page;
+        struct wire_frame frame;
+        struct bytes_reader rows;
+
+        wire_write_page_end(&out, wire_write_page_begin(&out, WIRE_ROWS, &head));
+        frame = only_frame();
+        ck_assert(wire_read_page(&frame, &page, &rows));
+        ck_assert_uint_eq(page.free_in_ms, LIMIT_DELAY_MS);
+        expect_exact(reads_page);
+        expect_refused_with(reads_page, 0, WIRE_UNKNOWN);
+        expect_refused_with(reads_page, 20, 1);                   /* hours */
+        bytes_clear(&out);
+        wire_write_result(&out, &result);
+        frame = only_frame();
+        ck_assert(wire_read_result(&frame, &told));
+        ck_assert_uint_eq(told.free_in_ms, 4200);
+        expect_exact(reads_result);
+        expect_refused_with(reads_result, 0, WIRE_YES);
+        expect_refused_with(reads_result, 28, 1);
+}
+END_TEST
+
 static void write_events(unsigned count)
 {
         struct wire_page page = { .tag = 6, .outcome = WIRE_YES, .index = 40, .leader_age_ms = -1, .next_after = 12, .log_first = 3, .count = (uint16_t)count };
-        struct wire_event event = { .term = 2, .cluster_ms = 9, .wall_ms = 10, .kind = "preempt", .lock = name_of("db"), .client = client_of("me"), .token = 10 };
+        struct wire_event event = { .term = 2, .cluster_ms = 9, .wall_ms = 10, .kind = "preempt", .lock = name_of("db"), .client = client_of("me"), .token = 10,
+                                    .detail = "as it was" };
         size_t frame = wire_write_page_begin(&out, WIRE_EVENTS, &page);
 
         for (unsigned i = 0; i < count; i++) {
@@ -753,6 +915,7 @@ START_TEST(events_are_read_as_written)
         ck_assert_str_eq(event.kind, "preempt");
         ck_assert_str_eq(event.lock.text, "db");
         ck_assert_str_eq(event.client.text, "me");
+        ck_assert_str_eq(event.detail, "as it was");
         ck_assert_uint_eq(event.token, 10);
         ck_assert_uint_eq(event.cluster_ms, 9);
         ck_assert_uint_eq(event.wall_ms, 10);
@@ -763,11 +926,75 @@ START_TEST(events_are_read_as_written)
 }
 END_TEST
 
+static void write_changes(unsigned count)
+{
+        struct wire_page page = { .tag = 6, .outcome = WIRE_YES, .index = 40, .leader_age_ms = -1, .next_after = 12, .log_first = 3, .more = true, .count = (uint16_t)count };
+        struct wire_change change = { .kind = WIRE_CHANGE_GRANTED, .index = 11, .wall_ms = 10, .lock = name_of("db"), .client = client_of("me"), .token = 11 };
+        size_t frame = wire_write_page_begin(&out, WIRE_CHANGES, &page);
+
+        change.holder = holder_of("why");
+        for (unsigned i = 0; i < count; i++) {
+                wire_write_change(&out, &change);
+                /* A kind that only a later version knows. */
+                change = (struct wire_change){ .kind = 200, .index = 12, .lock = change.lock, .client = change.client, .token = 11, .session = 5, .ttl_ms = 1000 };
+        }
+        wire_write_page_end(&out, frame);
+}
+
+START_TEST(what_became_of_locks_is_read_as_written)
+{
+        struct wire_frame frame;
+        struct wire_page page;
+        struct bytes_reader rows;
+        struct wire_change change;
+
+        write_changes(2);
+        frame = only_frame();
+        ck_assert(wire_read_page(&frame, &page, &rows));
+        ck_assert_uint_eq(page.next_after, 12);
+        ck_assert_uint_eq(page.log_first, 3);
+        ck_assert(page.more);
+        ck_assert(wire_read_change(&rows, &change));
+        ck_assert_uint_eq(change.kind, WIRE_CHANGE_GRANTED);
+        ck_assert_uint_eq(change.index, 11);
+        ck_assert_uint_eq(change.wall_ms, 10);
+        ck_assert_str_eq(change.lock.text, "db");
+        ck_assert_str_eq(change.client.text, "me");
+        ck_assert_uint_eq(change.token, 11);
+        expect_note(change.holder, "why");
+        ck_assert(wire_read_change(&rows, &change));
+        ck_assert_uint_eq(change.kind, 200);
+        ck_assert_uint_eq(change.session, 5);
+        ck_assert_uint_eq(change.ttl_ms, 1000);
+        expect_exact(reads_page);
+        expect_types(reads_page, (const uint8_t[]){ WIRE_CHANGES }, 1);
+        expect_refused_with(reads_page, 37, 0);                   /* nothing became of it */
+        expect_refused_with(reads_page, 37, 2);                   /* it is free, and somebody holds it */
+        expect_refused_with(reads_page, 0, WIRE_NO);
+}
+END_TEST
+
+START_TEST(history_that_is_gone_is_read_as_written)
+{
+        struct wire_page page = { .tag = 6, .outcome = WIRE_NO, .index = 40, .log_first = 30, .reason = "gone" }, seen;
+        struct wire_frame frame;
+        struct bytes_reader rows;
+
+        wire_write_page_end(&out, wire_write_page_begin(&out, WIRE_CHANGES, &page));
+        frame = only_frame();
+        ck_assert(wire_read_page(&frame, &seen, &rows));
+        ck_assert_int_eq(seen.outcome, WIRE_NO);
+        ck_assert_uint_eq(seen.log_first, 30);
+        ck_assert_str_eq(seen.reason, "gone");
+        expect_exact(reads_page);
+}
+END_TEST
+
 START_TEST(largest_pages_fit_their_limit)
 {
         struct wire_page page = { .outcome = WIRE_YES, .count = LIMIT_PAGE_ROWS };
         struct wire_event event = { .kind = "configuration12" };
-        struct wire_row row = { 0 };
+        struct wire_row row = { .holders = 1 };
         struct holder holder = { .pid = 1 };
         struct bytes bytes = { 0 };
         char text[LIMIT_LOCK_NAME_BYTES];
@@ -787,6 +1014,7 @@ START_TEST(largest_pages_fit_their_limit)
         row.expires_ms = INT64_MAX;
         event.lock = row.lock;
         event.client = row.owner;
+        memset(event.detail, 'd', LIMIT_REASON_BYTES);
         frame = wire_write_page_begin(&out, WIRE_ROWS, &page);
         for (unsigned i = 0; i < LIMIT_PAGE_ROWS; i++)
                 wire_write_row(&out, &row);
@@ -906,6 +1134,8 @@ START_TEST(any_flipped_bit_is_refused_or_read_within_bounds)
 
         write_events(2);
         write_rows(2);
+        write_changes(2);
+        wire_write_request(&out, &(struct wire_request){ .type = WIRE_WATCH, .name = name_of("x"), .exact = true, .limit = 1 });
         wire_write_request(&out, &(struct wire_request){ .type = WIRE_HISTORY, .name = name_of("x"), .limit = 1 });
         for (enum wire_type type = WIRE_OPEN; type <= WIRE_RENEW; type++) {
                 struct wire_request request = about_session(type);
@@ -952,12 +1182,17 @@ static Suite *suite(void)
         tcase_add_test(c, hello_is_read_as_written);
         tcase_add_test(c, hello_may_ask_for_an_id);
         tcase_add_test(c, hello_of_a_newer_client_may_be_longer);
-        tcase_add_loop_test(c, changes_are_read_as_written, 0, 3);
+        tcase_add_loop_test(c, changes_are_read_as_written, 0, 5);
+        tcase_add_loop_test(c, wait_is_asked_for_in_a_session_only, 0, 2);
+        tcase_add_test(c, several_locks_are_asked_for_in_order);
+        tcase_add_test(c, question_about_a_wait_names_it);
+        tcase_add_test(c, question_about_a_session_names_no_lock);
         tcase_add_loop_test(c, preempt_says_how_long_it_lives, 0, 4);
         tcase_add_loop_test(c, requests_about_sessions_are_read_as_written, 0, 3);
-        tcase_add_loop_test(c, check_is_read_as_written, 0, 2);
+        tcase_add_loop_test(c, check_is_read_as_written, 0, 3);
         tcase_add_test(c, list_is_read_as_written);
         tcase_add_test(c, history_is_read_as_written);
+        tcase_add_test(c, watch_is_read_as_written);
         tcase_add_loop_test(c, wishes_of_an_operator_are_read_as_written, 0, 2);
         tcase_add_loop_test(c, status_has_nothing_but_a_deadline, 0, 2);
         tcase_add_test(c, backup_is_read_as_written);
@@ -971,7 +1206,10 @@ static Suite *suite(void)
         tcase_add_test(c, rows_are_read_as_written);
         tcase_add_test(c, row_of_a_session_that_cannot_be_is_refused);
         tcase_add_test(c, empty_page_is_read_as_written);
+        tcase_add_test(c, lock_that_is_free_in_a_while_is_read_as_written);
         tcase_add_test(c, events_are_read_as_written);
+        tcase_add_test(c, what_became_of_locks_is_read_as_written);
+        tcase_add_test(c, history_that_is_gone_is_read_as_written);
         tcase_add_test(c, members_are_read_as_written);
         tcase_add_test(c, largest_pages_fit_their_limit);
         tcase_add_test(c, state_is_read_as_written);
