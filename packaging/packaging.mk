@@ -3,7 +3,7 @@
 # The build tree's dlockctl finds the library beside it; the installed one finds it where the linker looks.
 $(BUILD)/install/dlockctl: $(DLOCKCTL_OBJECTS) $(BUILD)/libdlock.so.0
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(JSON_LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(JSON_LIBS) $(SYSTEMD_LIBS)
 
 $(BUILD)/install/libdlock.pc: packaging/libdlock.pc.in
 	@mkdir -p $(@D)
@@ -25,8 +25,9 @@ install: all $(BUILD)/install/dlockctl $(BUILD)/install/libdlock.pc
 	install -m 644 $(BUILD)/install/libdlock.pc $(DESTDIR)$(libdir)/pkgconfig/libdlock.pc
 	install -m 644 include/dlock.h $(DESTDIR)$(includedir)/dlock.h
 	install -m 644 etc/leader.ini etc/follower.ini etc/client.ini $(DESTDIR)$(sysconfdir)/dlock/
-	install -m 644 systemd/*.service systemd/*.socket $(DESTDIR)$(unitdir)/
+	install -m 644 systemd/*.service systemd/*.socket systemd/*.target $(DESTDIR)$(unitdir)/
 	install -m 644 systemd/dlock.sysusers $(DESTDIR)$(sysusersdir)/dlock.conf
+	install -m 644 systemd/dlock-hold.sysusers $(DESTDIR)$(sysusersdir)/dlock-hold.conf
 	install -m 644 systemd/dlock.tmpfiles $(DESTDIR)$(tmpfilesdir)/dlock.conf
 	install -m 644 packaging/completions/dlockctl $(DESTDIR)$(completionsdir)/dlockctl
 	install -m 644 packaging/examples/* $(DESTDIR)$(examplesdir)/

@@ -86,7 +86,7 @@ expect 'commands are not completed' completes 'preempt,' dlockctl --json p
 expect 'names of nodes are not completed' completes 'leader,' dlockctl transfer l
 expect 'options are not completed' completes '--spread,' dlockctl bench --sp
 expect 'the value of an option is taken for a name' completes ',' dlockctl -s /x.sock release --token jo
-expect 'options of run are not completed' completes '--on-lost,' dlockctl run --on
+expect 'options of run are not completed' completes '--on-lost,' dlockctl run --on-l
 expect 'what to do when the lock is lost is not completed' completes 'term,' dlockctl run --on-lost t
 expect 'names of locks are not completed after options' completes 'job\ a,job:b,' dlockctl -s /x.sock run --ttl 5s jo
 expect 'the command of a run is not completed' completes 'sha256sum,' dlockctl run --ttl 5s job sha256su

@@ -43,14 +43,18 @@ class Failed(AssertionError):
 
 
 def wait_until(event, what, bound=30.0):
-    """Returns event()'s first true value; waiting longer than the bound is a failure."""
-    end = time.monotonic() + bound
+    """Returns event()'s first true value; waiting longer than the bound is a failure.
+
+    To ask a host costs a handful of processes, so the longer it takes, the less often that is done.
+    """
+    begin = time.monotonic()
     while True:
         value = event()
         if value:
             return value
-        assert time.monotonic() < end, f"waited {bound:.0f} s in vain for: {what}"
-        time.sleep(0.05)
+        waited = time.monotonic() - begin
+        assert waited < bound, f"waited {bound:.0f} s in vain for: {what}"
+        time.sleep(min(0.25, 0.05 + waited / 20))
 
 
 class Host:

@@ -1,13 +1,15 @@
 """Runs the tests of tests/system: every function test_* of every test_*.py, or those whose name contains an argument.
 
-SHARDS=n runs n of them at a time, each share of the tests with hosts and a network of its own; those that mostly wait are a share of
-their own beside the others.
+SHARDS=n runs n of them at a time: so many processes, each with hosts and a network of its own, take the next test whenever they are free, whatever
+takes long first.
 """
+import contextlib
 import importlib
 import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 import dlock
 import enclosure
@@ -25,32 +27,38 @@ def tests(words):
                 yield f"{file.stem[5:]}: {name[5:].replace('_', ' ')}", function
 
 
-def names_of_shares():
-    """One that has no test would be a failure."""
-    waiting = [getattr(function, "mostly_waits", False) for _, function in tests(sys.argv[1:])]
-    return [f"{number}/{SHARDS}" for number in range(min(SHARDS, waiting.count(False)))] + ["waiting"] * any(waiting)
+def longest_first(found):
+    return sorted(found, key=lambda each: not getattr(each[1], "takes_long", False))
 
 
-def tests_of(share):
-    """None: all."""
-    found = list(tests(sys.argv[1:]))
-    if share is None:
-        return found
-    kept = [(name, function) for name, function in found if getattr(function, "mostly_waits", False) == (share == "waiting")]
-    number, of = (0, 1) if share == "waiting" else map(int, share.split("/"))
-    return kept[number::of]
+def unclaimed(found, claims):
+    """Each of them that no other process has taken: who makes the file of its number has."""
+    for number, test in enumerate(found):
+        with contextlib.suppress(FileExistsError):
+            (claims / str(number)).touch(exist_ok=False)
+            yield test
 
 
 def share_out():
-    """The exit status of all shares."""
-    shares = [subprocess.Popen([sys.executable, "-u", *sys.argv], stdin=subprocess.DEVNULL, env={**os.environ, "SHARDS": "1", "SHARE": name},
-                               preexec_fn=enclosure.die_with_parent) for name in names_of_shares()]
-    return max([share.wait() for share in shares], key=abs, default=1)
+    """The exit status of all processes."""
+    at_a_time = min(SHARDS, len(list(tests(sys.argv[1:]))))
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as claims:
+        shares = [subprocess.Popen([sys.executable, "-u", *sys.argv], stdin=subprocess.DEVNULL, env={**os.environ, "SHARDS": "1", "CLAIMS": claims},
+                                   preexec_fn=enclosure.die_with_parent) for _ in range(at_a_time)]
+        return max([share.wait() for share in shares], key=abs, default=1)
+
+
+def main():
+    if SHARDS > 1:
+        return abs(share_out())
+    directory, ground = enclosure.enter()
+    dlock.debs()
+    found, claims = longest_first(tests(sys.argv[1:])), os.environ.get("CLAIMS")
+    if not claims:
+        return runner.run("system", found, directory, ground)
+    # Those that were quicker may have taken them all.
+    return runner.run("system", unclaimed(found, pathlib.Path(claims)), directory, ground, may_be_none=True)
 
 
 if __name__ == "__main__":
-    if SHARDS > 1:
-        sys.exit(abs(share_out()))
-    DIRECTORY, GROUND = enclosure.enter()
-    dlock.debs()
-    sys.exit(runner.run("system", tests_of(os.environ.get("SHARE")), DIRECTORY, GROUND))
+    sys.exit(main())

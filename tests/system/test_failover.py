@@ -55,6 +55,9 @@ def test_the_others_go_on_without_the_leaders_host_and_with_half_a_network_and_l
     release(a, "held", client="holder", server=AT[LEADER])
 
 
+test_the_others_go_on_without_the_leaders_host_and_with_half_a_network_and_leadership_returns.takes_long = True
+
+
 def test_a_restart_of_the_leader_and_a_reboot_of_each_host_are_not_noticed_by_who_holds_a_lock(labs):
     lab, (a, b, c) = three_hosts(labs, "d")
     d = lab.hosts[3]
@@ -76,6 +79,9 @@ def test_a_restart_of_the_leader_and_a_reboot_of_each_host_are_not_noticed_by_wh
     release(d, "held", client="holder", server=",".join(servers))
 
 
+test_a_restart_of_the_leader_and_a_reboot_of_each_host_are_not_noticed_by_who_holds_a_lock.takes_long = True
+
+
 def test_a_node_that_was_stopped_stays_stopped_although_the_leader_is_restarted(labs):
     a = one_host(labs)
     a.run(["systemctl", "stop", FOLLOWER_1])
@@ -91,6 +97,9 @@ def test_a_node_that_was_stopped_stays_stopped_although_the_leader_is_restarted(
     assert a.is_active(*SOCKETS[FOLLOWER_1])
     a.run(["systemctl", "start", FOLLOWER_1])
     wait_until(lambda: is_led(a, FOLLOWER_1), "it to be back", PATIENCE)
+
+
+test_a_node_that_was_stopped_stays_stopped_although_the_leader_is_restarted.takes_long = True
 
 
 def ids(host):

@@ -11,6 +11,7 @@ FILES = (
     "-o -path /run/log -o -path /run/dbus -o -path /run/user -o -path /var/lib/apt -o -path /var/lib/dpkg -o -path /root -o -path /var/lib/systemd \\) -prune -o -print; "
     "ls /run /var/lib/dpkg/info /var/lib/systemd; find /var/lib/systemd -path '*deb-systemd-helper*'"
 )
+HOLDS = ("dlock-hold@a-b.service", "dlock-hold-boot@a-b.service")
 
 
 def installed_units(host):
@@ -25,8 +26,10 @@ def test_installing_enables_and_starts_nothing(labs):
     assert set(units) == {
         "dlock-leader.service", "dlock-leader.socket", "dlock-leader-peer.socket",
         "dlock-follower@.service", "dlock-follower@.socket", "dlock-follower-peer@.socket",
+        "dlock-hold@.service", "dlock-hold-boot@.service", "dlock-nodes.target",
     }, units
-    assert set(units.values()) == {"disabled"}, units
+    others = {"dlock-nodes.target": "static", "dlock-hold@.service": "indirect"}  # that one by its [Install], which names another
+    assert all(state == others.get(unit, "disabled") for unit, state in units.items()), units
     assert a.out("systemctl list-units --plain --no-legend 'dlock*'") == ""
     assert not a.ok("pidof dlockd")
     assert a.out("ss -Hlntx | grep -c -e 740 -e dlock || true") == "0"
@@ -39,14 +42,14 @@ def test_installing_enables_and_starts_nothing(labs):
 def test_units_are_as_systemd_wants_them(labs):
     (a,) = labs.boot("a").hosts
     install(a)
-    verified = a.run(["systemd-analyze", "verify", "--man=no", *NODES, *ALL_SOCKETS], check=False)
+    verified = a.run(["systemd-analyze", "verify", "--man=no", *NODES, *ALL_SOCKETS, *HOLDS, "dlock-nodes.target"], check=False)
     assert verified.returncode == 0 and not (verified.stdout + verified.stderr).strip(), verified.stdout + verified.stderr
 
 
 def test_each_service_scores_at_most_2_for_exposure(labs):
     (a,) = labs.boot("a").hosts
     install(a)
-    for unit in (LEADER, FOLLOWER_1):
+    for unit in (LEADER, FOLLOWER_1, *HOLDS):
         done = a.run(["systemd-analyze", "security", "--no-pager", "--threshold=20", unit], check=False)
         print(f"      {done.stdout.strip().splitlines()[-1]}")
         assert done.returncode == 0, done.stdout
@@ -57,7 +60,7 @@ def test_programs_find_their_libraries_and_pages(labs):
     install(a)
     assert a.out("dlockd --version").startswith("dlockd ") and a.ok("dlockctl --version")
     assert a.ok("dlockd --check-config leader") and a.ok("dlockd --check-config follower 1")
-    for page in ("man1/dlockctl.1", "man3/libdlock.3", "man5/dlock.ini.5", "man5/dlock-client.ini.5", "man8/dlockd.8", "man8/dlock-generator.8"):
+    for page in ("man1/dlockctl.1", "man3/libdlock.3", "man5/dlock.ini.5", "man5/dlock-client.ini.5", "man8/dlockd.8", "man8/dlock-generator.8", "man8/dlock-hold@.service.8"):
         assert a.ok(f"test -s /usr/share/man/{page}.gz"), page
     assert a.ok("test -s /usr/share/bash-completion/completions/dlockctl && test -s /usr/include/dlock.h")
 
@@ -81,7 +84,7 @@ def test_an_upgrade_restarts_what_runs_and_nobody_is_refused(labs):
     for unit in running:
         assert a.unit(unit, "MainPID") not in ("0", before[unit]), unit
     assert sockets == {unit: a.unit(unit, "ActiveEnterTimestampMonotonic") for unit in sockets}
-    assert not a.ok(["systemctl", "is-active", "-q", FOLLOWER_2]) and set(installed_units(a).values()) == {"disabled"}
+    assert not a.ok(["systemctl", "is-active", "-q", FOLLOWER_2]) and "enabled" not in installed_units(a).values()
     assert owner(a, "kept") == "owner" and token
     release(a, "kept", client="owner")
 
@@ -128,9 +131,14 @@ def test_removing_stops_all_and_purging_leaves_nothing(labs):
     a.run(["systemctl", "enable", "-q", "--now", *NODES, *ALL_SOCKETS])
     wait_for_voters(a, AT[FOLLOWER_2], 3)
     preempt(a, "lock", client="owner")
+    a.write("/etc/systemd/system/app.service", "[Unit]\nBindsTo=dlock-hold@app.service\nAfter=dlock-hold@app.service\n[Service]\nExecStart=sleep 1000\n")
+    a.run("systemctl daemon-reload && systemctl -q add-wants dlock-hold@app.service app.service && systemctl -q enable --now dlock-hold@app")
+    wait_until(lambda: a.is_active("app.service"), "a service that is bound to a lock to run")
     a.write("/etc/dlock/follower-2.ini", "[diagnostics]\nlevel = debug\n")
     a.run(["apt-get", "-q", "-y", "remove", *PACKAGES])
-    assert not a.ok("pidof dlockd")
+    assert not a.ok("pidof dlockd dlockctl")
+    assert a.unit("app.service", "ActiveState") == "inactive"
+    a.run("rm /etc/systemd/system/app.service")
     assert a.out("ss -Hlntx | grep -c -e 740 -e dlock || true") == "0"
     assert a.out("systemctl list-units --plain --no-legend --state=active,activating,failed 'dlock*'") == ""
     assert a.ok("test -s /etc/dlock/leader.ini && test -s /var/lib/dlock/leader/dlock.db")  # until it is purged

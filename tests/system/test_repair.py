@@ -87,6 +87,9 @@ def test_a_node_whose_port_is_taken_comes_back_when_it_is_free_and_is_no_flood_m
     preempt(a, "lock", client="owner", server="127.0.0.1:7401")
 
 
+test_a_node_whose_port_is_taken_comes_back_when_it_is_free_and_is_no_flood_meanwhile.takes_long = True
+
+
 def test_a_database_may_be_elsewhere_and_a_wrong_directory_can_be_put_right(labs):
     a = one_host(labs)
     a.run(["install", "-d", "-o", "dlock", "-g", "dlock", "-m", "700", "/srv/locks 2"])
@@ -131,7 +134,7 @@ def test_a_leader_with_a_full_disk_comes_back_after_room_is_made_and_has_lost_no
     begin, sockets = cursor(a), {unit: a.unit(unit, "ActiveEnterTimestampMonotonic") for unit in SOCKETS[LEADER]}
     fill(a, "/var/lib/dlock/leader")
     kept = until_it_fails(a, AT[LEADER])
-    wait_until(lambda: waits_for_repair(a, LEADER, "dlock.db"), "the leader to wait for room")
+    wait_until(lambda: waits_for_repair(a, LEADER, "4 MiB of room are needed in /var/lib/dlock/leader", "dlock.db"), "the leader to wait for room")
     stays_silent(a, LEADER)
     assert a.is_active(*SOCKETS[LEADER]) and not a.is_active(LEADER), a.unit(LEADER, "ActiveState")
     assert_said_once([line for line in lines_since(a, LEADER, begin) if " by owner at " not in line], "make room")

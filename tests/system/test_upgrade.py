@@ -52,3 +52,6 @@ def test_hosts_are_upgraded_one_after_the_other_and_nobody_notices_and_who_is_pu
     wait_until(lambda: is_led(c, FOLLOWER_2), "it to be back with the right version", RETURN_S)
     release(c, "meanwhile", client="other", server=AT[FOLLOWER_2])
     release(b, "held", client="holder", server=AT[FOLLOWER_1])
+
+
+test_hosts_are_upgraded_one_after_the_other_and_nobody_notices_and_who_is_put_back_says_so.takes_long = True
