@@ -1,5 +1,5 @@
-/* Takes a lease and holds it, as a program would: "holder SERVERS LOCK TTL_MS STOP_MS". On standard output, a line for each:
- * "granted TOKEN DEADLINE", "renewed DEADLINE", "at-risk NOW REASON", "held NOW", "lost NOW REASON"; times are of CLOCK_BOOTTIME. Ends
+/* Takes a lease and holds it, as a program would: "holder SERVERS LOCK TTL_MS STOP_MS [bound [LOCK_DELAY_MS]]". On standard output, a line for each:
+ * "granted TOKEN DEADLINE", "bound", "renewed DEADLINE", "at-risk NOW REASON", "held NOW", "lost NOW REASON"; times are of CLOCK_BOOTTIME. Ends
  * with standard input, and gives nothing back. */
 #include <inttypes.h>
 #include <poll.h>
@@ -61,11 +61,12 @@ int main(int argc, char **argv)
         struct dlock *dlock;
         int r;
 
-        if (argc != 5)
-                return fail("usage", "holder SERVERS LOCK TTL_MS STOP_MS would be right");
+        if (argc < 5 || argc > 7)
+                return fail("usage", "holder SERVERS LOCK TTL_MS STOP_MS [bound [LOCK_DELAY_MS]] would be right");
         (void)setvbuf(stdout, NULL, _IOLBF, 0);
         request.lock = argv[2];
         request.ttl_ms = (uint32_t)strtoul(argv[3], NULL, 10);
+        request.lock_delay_ms = argc == 7 ? (uint32_t)strtoul(argv[6], NULL, 10) : 0;
         if (dlock_new(&dlock, argv[1], error, sizeof(error)) < 0)
                 return fail(argv[1], error);
         if (dlock_ask(dlock, &request, &answer) < 0)
@@ -73,8 +74,14 @@ int main(int argc, char **argv)
         if (answer.outcome != DLOCK_YES)
                 return fail(dlock_outcome_name(answer.outcome), answer.reason);
         (void)printf("granted %" PRIu64 " %" PRIu64 "\n", answer.token, answer.deadline_ms);
-        if (dlock_hold_new(&hold, dlock, &answer, request.ttl_ms, (uint32_t)strtoul(argv[4], NULL, 10), on_state, NULL) < 0)
+        if (dlock_hold_new(&hold, dlock, &answer, (uint32_t)strtoul(argv[4], NULL, 10), on_state, NULL) < 0)
                 return fail("hold", dlock_get_error(dlock));
+        if (argc > 5) {
+                /* Both go out together. */
+                if (dlock_hold_bind(hold) < 0 || dlock_check(dlock, argv[2], &answer) < 0)
+                        return fail("bind", dlock_get_error(dlock));
+                (void)printf("bound\n");
+        }
         r = hold_on(dlock, hold);
         (void)dlock_hold_free(hold);
         (void)dlock_free(dlock);

@@ -1,4 +1,5 @@
 """Daemons on hosts of their own, with a network and disks that fail on command, and a collection of what they commit."""
+import collections
 import contextlib
 import pathlib
 import shutil
@@ -161,7 +162,9 @@ class Lab:
             wait_until(lambda: node.sql("SELECT coalesce(max(idx), 0) FROM log")[0][0] >= last, f"{node.name} has row {last}")
             self.log.add(node.name, [history.row_of(row) for row in node.sql(f"{history.SELECT} WHERE idx <= {last} ORDER BY idx")])
             with wire.Connection(node.address, "the-end") as connection:
-                maps[node.name] = {lock: (owner, token) for lock, owner, token in connection.list()}
+                maps[node.name] = collections.defaultdict(list)
+                for lock, owner, token in connection.list():
+                    maps[node.name][lock].append((owner, token))
         return self.log, maps
 
     def tail(self, lines=12):

@@ -1,5 +1,12 @@
-"""Runs the tests of tests/cluster: every function test_* of every test_*.py, or those whose name contains an argument."""
+"""Runs the tests of tests/cluster: every function test_* of every test_*.py, or those whose name contains an argument.
+
+SHARDS=n runs n of them at a time, whatever takes long first: most of them wait most of the time. Then the lines are in the order in which tests end.
+"""
+import concurrent.futures
+import ctypes
 import importlib
+import multiprocessing
+import os
 import pathlib
 import signal
 import sys
@@ -7,6 +14,7 @@ import time
 import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
+SHARDS = int(os.environ.get("SHARDS", "1"))
 sys.path.insert(0, str(HERE))
 
 
@@ -18,18 +26,46 @@ def tests(words):
                 yield f"{file.stem[5:]}: {name[5:].replace('_', ' ')}", function
 
 
+def attempt(name, function):
+    """(it passed, what to say about it)"""
+    begin = time.monotonic()
+    try:
+        function()
+        return True, f"ok    {name} ({time.monotonic() - begin:.1f} s)"
+    except Exception:
+        return False, f"FAIL  {name} ({time.monotonic() - begin:.1f} s)\n{traceback.format_exc()}"
+
+
+def begin_worker():
+    """It ends with its parent. It is a process group of its own: to one that is orphaned the kernel sends SIGHUP when
+    something in it is stopped, as nodes are by tests, and something else ends."""
+    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)
+    os.setpgid(0, 0)
+
+
+def attempts(functions):
+    """Of each (name, function), as they end."""
+    if SHARDS == 1:
+        yield from (attempt(*each) for each in functions)
+        return
+    longest_first = sorted(functions, key=lambda each: not getattr(each[1], "takes_long", False))
+    with concurrent.futures.ProcessPoolExecutor(SHARDS, initializer=begin_worker) as workers:
+        try:
+            for done in concurrent.futures.as_completed([workers.submit(attempt, *each) for each in longest_first]):
+                yield done.result()
+        except KeyboardInterrupt:
+            workers.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                os.kill(worker.pid, signal.SIGINT)
+            raise
+
+
 def run_all(title, functions):
     """Each (name, function), and a line on each. The exit status."""
     passed = failed = 0
-    for name, function in functions:
-        begin = time.monotonic()
-        try:
-            function()
-            passed += 1
-            print(f"ok    {name} ({time.monotonic() - begin:.1f} s)", flush=True)
-        except Exception:
-            failed += 1
-            print(f"FAIL  {name}\n{traceback.format_exc()}", flush=True)
+    for good, line in attempts(functions):
+        passed, failed = passed + good, failed + (not good)
+        print(line, flush=True)
     print(f"{title}: {passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 

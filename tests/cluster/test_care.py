@@ -2,6 +2,7 @@
 import json
 import random
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -13,6 +14,8 @@ from test_tool import tool, variables_of
 # Leadership goes back after so long; a transfer by hand outlasts it.
 RETURN_S = 10
 KILLS = 4
+# The longest pause between two attempts to dial a member.
+REDIAL_S = 1
 GONE = "not a member any more: empty its state directory"
 
 
@@ -167,6 +170,9 @@ def test_without_a_majority_dlockctl_says_unknown_and_with_nobody_unreachable():
             said(ask(*command), 4)
 
 
+test_without_a_majority_dlockctl_says_unknown_and_with_nobody_unreachable.takes_long = True
+
+
 def test_a_leader_that_loses_its_majority_says_so_of_what_it_has_begun():
     with Cluster() as cluster:
         for node in cluster.followers:
@@ -232,15 +238,30 @@ def comes_back_as_a_new_node(cluster, node, join):
     """Its old database is refused, with what to do; that done, it is a voter again."""
     wait_until(lambda: GONE in node.log(), lambda: f"{node.name} says that it was removed\n{node.log()}")
     said(tool(cluster, "--timeout", "1500ms", "preempt", "at/removed", server=node.address), 3)
+    wait_until(lambda: node.status()["role"] == "removed", lambda: f"{node.name} knows that it was removed: {node.status()}")
+    assert "role     removed\n" in tool(cluster, "status", server=node.address)[1]
     node.stop()
     before = node.log().count(GONE)
     node.start()
     wait_until(lambda: node.log().count(GONE) > before, lambda: f"{node.name} says so at every start\n{node.log()}")
+    wait_until(lambda: node.status()["role"] == "removed", lambda: f"{node.name} knows that it was removed: {node.status()}")
     node.kill()
     empty(node)
     node.configure([join.peer])
     node.start()
     cluster.wait_for_voters(3)
+
+
+def test_nodes_that_stop_at_the_same_time_do_not_hand_leadership_to_and_fro():
+    for stops in (("leader", "follower-1"), ("leader", "follower-1", "follower-2")):
+        with Cluster(followers=2) as cluster:
+            term = wait_for_leader(cluster, "leader").status()["term"]
+            stopping = [node for node in cluster.nodes if node.name in stops]
+            for node in stopping:
+                node.process.send_signal(signal.SIGTERM)
+            assert [node.wait_for_exit() for node in stopping] == [0] * len(stopping)
+            led = sum(node.log().count("this node leads") for node in cluster.nodes)
+            assert led <= 3, (term, [node.log()[-1500:] for node in cluster.nodes])
 
 
 def test_live_dead_and_leading_nodes_are_removed_and_join_again():
@@ -280,6 +301,86 @@ def test_live_dead_and_leading_nodes_are_removed_and_join_again():
         assert tool(cluster, "preempt", "alone", server=leader.address)[0] == 0
 
 
+test_live_dead_and_leading_nodes_are_removed_and_join_again.takes_long = True
+
+
+def test_a_removed_node_that_runs_on_or_is_started_again_does_not_wake_who_is_stopped():
+    with Cluster() as cluster:
+        leader, first, second = cluster.nodes
+        said(tool(cluster, "remove", "follower-2", server=leader.address), 0)
+        wait_until(lambda: second.status()["role"] == "removed", "it knows that it is removed")
+        for again in (False, True):
+            if again:
+                second.stop()
+                begin = len(second.log())
+                second.start()
+                wait_until(lambda: second.log().count("refused this node: not a member", begin) == 2, lambda: f"both others tell it\n{second.log()}")
+            leader.stop()
+            # As its socket unit would, which starts the node for whoever comes.
+            host, port = leader.peer.split(":")
+            with socket.create_server((host, int(port))) as listener:
+                listener.settimeout(3 * REDIAL_S)
+                try:
+                    peer = listener.accept()[1]
+                except TimeoutError:
+                    peer = None
+            assert not peer, f"somebody dials who was stopped\n{first.log()[-600:]}\n{second.log()[-600:]}"
+            assert second.status()["role"] == "removed"
+            leader.start()
+            wait_until(leader.is_ready, lambda: f"it is back\n{leader.log()}")
+
+
+test_a_removed_node_that_runs_on_or_is_started_again_does_not_wake_who_is_stopped.takes_long = True
+
+
+def test_pain_4_a_failover_loses_no_lock_that_was_granted_and_none_is_granted_that_it_could_lose():
+    with Cluster() as cluster, cluster.leader.client("alice") as alice:
+        leader, first, second = cluster.nodes
+        # On two disks, of which one is lost with the leader: the node that was away must not lead without it.
+        second.kill()
+        kept = alice.preempt("kept")
+        assert kept.outcome == wire.YES, kept
+        # On the leader's disk alone: it is not said to be granted.
+        first.process.send_signal(signal.SIGSTOP)
+        begun = alice.preempt("begun", deadline_ms=1000)
+        assert begun.outcome == wire.UNKNOWN, begun
+        leader.kill()
+        second.start()
+        first.process.send_signal(signal.SIGCONT)
+        for node in (first, second):
+            with node.client("bob", timeout=2 * PATIENCE) as bob:
+                got = bob.preempt("kept", deadline_ms=int(1000 * PATIENCE))
+                assert (got.outcome, got.owner, got.token) == (wire.NO, "alice", kept.token), got
+
+
+def test_pain_17_an_old_answer_says_how_old_it_is_and_who_wants_none_gets_none():
+    with Cluster() as cluster, cluster.leader.client("alice") as alice, cluster.leader.client("bob") as bob:
+        leader, first, second = cluster.nodes
+        before = alice.preempt("x")
+        wait_until(lambda: first.sql("SELECT base_index FROM meta")[0][0] >= before.index, "the follower has it in its tables, on disk")
+        first.kill()
+        assert alice.release("x").outcome == wire.YES
+        after = bob.preempt("x")
+        assert after.outcome == wire.YES, after
+        for node in (leader, second):
+            node.process.send_signal(signal.SIGSTOP)
+        # It has what it had, and hears of nothing new.
+        first.start()
+        with first.client("reader", timeout=2 * PATIENCE) as reader:
+            old = reader.check("x")
+            assert (old.outcome, old.owner, old.token) == (wire.YES, "alice", before.token), old
+            assert before.index <= old.index < after.index and old.leader_age_ms == -1, (before, old, after)
+            # Whoever has seen a later index, or wants what holds now, is not told what is over.
+            assert reader.check("x", min_index=after.index, deadline_ms=500).outcome == wire.UNKNOWN
+            assert reader.check("x", consistent=True, deadline_ms=500).outcome == wire.UNKNOWN
+            said(tool(cluster, "check", "x", server=first.address), 0, f"as of entry {old.index}", "never heard from a leader")
+            said(tool(cluster, "--timeout", "1s", "check", "--max-age", "1h", "x", server=first.address), 3, "too old")
+            for node in (leader, second):
+                node.process.send_signal(signal.SIGCONT)
+            new = reader.check("x", consistent=True, deadline_ms=int(1000 * PATIENCE))
+            assert (new.outcome, new.owner, new.token) == (wire.YES, "bob", after.token), new
+
+
 def test_a_consistent_check_sees_the_newest_change_from_any_node():
     dice = random.Random(1)
     with Cluster() as cluster:
@@ -295,7 +396,7 @@ def test_a_consistent_check_sees_the_newest_change_from_any_node():
                 assert (seen.owner, seen.token) == ((owner.client, got.token) if number % 2 == 0 else ("", 0)), (seen, got)
 
 
-def test_a_leader_that_was_stopped_and_deposed_gives_no_old_answer():
+def test_pain_17_a_leader_that_was_stopped_and_deposed_gives_no_old_answer():
     with Cluster() as cluster:
         old = cluster.leader
         with old.client("alice") as alice, old.client("reader", timeout=PATIENCE) as reader:
@@ -346,3 +447,31 @@ def test_a_restart_of_the_leader_under_load_is_a_short_pause():
             kept = json.loads(tool(cluster, "--json", "check", "--consistent", "kept", server=node.address)[1])
             assert (kept["owner"], kept["token"]) == ("keeper", token), kept
             assert wire.Connection(node.address, "load").list("bench") == []
+
+
+test_a_restart_of_the_leader_under_load_is_a_short_pause.takes_long = True
+
+
+def test_who_is_away_to_the_leader_and_had_its_bye_is_linked_with_it_again():
+    """Both were stopped, one after the other, and started again before anybody led who could write it down."""
+    with Cluster(followers=3) as cluster:
+        leader, (*others, late) = cluster.leader, cluster.followers
+        late.stop()
+        late.configure([others[0].peer])     # nor does it ask there
+        for node in others:
+            node.process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: not leader.status()["leader"], "it leads no more")
+        said_before = late.log().count("link to leader is up")
+        late.start()
+        wait_until(lambda: late.log().count("link to leader is up") > said_before, "they are linked")
+        leader.stop()
+        wait_until(lambda: "link to leader is down" in late.log().partition("leader stops\n")[2], late.log)
+        late.process.send_signal(signal.SIGSTOP)
+        for node in others:
+            node.process.send_signal(signal.SIGCONT)
+        leader.start()
+        wait_until(leader.is_ready, "there is a leader")
+        with leader.client("operator") as operator:
+            wait_until(lambda: operator.status()["leader"] == "leader" or operator.transfer("leader").outcome == wire.YES, "it leads again")
+        late.process.send_signal(signal.SIGCONT)
+        cluster.wait_until_equal()

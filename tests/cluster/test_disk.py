@@ -53,6 +53,39 @@ def test_a_damaged_database_is_refused_untouched():
         follower.start()
 
 
+def test_a_database_behind_a_link_is_refused_untouched_also_when_the_link_leads_nowhere():
+    with Cluster(followers=1) as cluster:
+        follower, path = stopped_follower(cluster)
+        elsewhere = path.parent.parent / "elsewhere.db"
+        path.rename(elsewhere)
+        path.symlink_to(elsewhere)
+        for target in (elsewhere, elsewhere.with_suffix(".unmounted")):
+            if target != elsewhere:
+                elsewhere.rename(target)
+            said = len(follower.log())
+            follower.launch()
+            assert follower.wait_for_exit() == 1
+            assert "dlock.db is a symbolic link" in follower.log()[said:] and path.is_symlink(), follower.log()[said:]
+        path.unlink()
+        target.rename(path)
+        follower.start()
+
+
+def test_what_the_user_of_a_node_may_not_open_is_refused_with_what_would_be_right():
+    with Cluster(followers=1) as cluster:
+        follower, path = stopped_follower(cluster)
+        follower.prefix = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
+        for closed, status, words in ((path, 1, "make the user of this node its owner"), (follower.config, 2, "that the user of this node may read")):
+            mode, said = closed.stat().st_mode, len(follower.log())
+            closed.chmod(0)
+            follower.launch()
+            assert follower.wait_for_exit() == status
+            line = follower.log()[said:].strip()
+            assert "\n" not in line and f"{closed} cannot be" in line and "Permission denied" in line and words in line, line
+            closed.chmod(mode)
+        follower.start()
+
+
 def test_a_database_of_another_node_is_refused_untouched():
     with Cluster() as cluster:
         first, second = cluster.followers
@@ -109,6 +142,43 @@ def test_a_database_that_contradicts_itself_is_refused_by_words_not_by_a_crash()
             assert leader.wait_for_exit() == 1, sql
             line = leader.log()[said:].strip()
             assert "\n" not in line and "dlock.db" in line and "restore a backup" in line, (sql, line)
+
+
+def move_in_bodies(database, table, key, old, new):
+    """A row's token, session and index, wherever they stand."""
+    body, = database.execute(f"SELECT body FROM {table} WHERE token = ?", (old,)).fetchone()
+    name = str(new) if table == "session" else key
+    database.execute(f"UPDATE {table} SET {'id' if table == 'session' else 'name'} = ?, token = ?, body = ? WHERE token = ?",
+                     (name, new, body.replace(struct.pack("<Q", old), struct.pack("<Q", new)), old))
+
+
+def test_a_session_a_lease_and_a_token_that_no_entry_up_to_the_state_made_are_refused():
+    with Cluster(followers=0) as cluster:
+        leader = cluster.leader
+        with leader.client("alice") as alice:
+            session = alice.open_session(3600000).token
+            lease = alice.preempt("leased", ttl_ms=3600000).token
+            kept = alice.preempt("kept").token
+        wait_until(lambda: leader.sql("SELECT base_index FROM meta")[0][0] >= kept, "they are in the tables")
+        leader.kill()
+        keep = cluster.directory / "kept"
+        shutil.copytree(leader.data, keep)
+        # Every column agrees with its body, and the lock of the lease with its session.
+        for rows in ((("session", "", session),), (("session", "", lease), ("lock", "leased", lease)), (("lock", "kept", kept),), ()):
+            shutil.rmtree(leader.data)
+            shutil.copytree(keep, leader.data)
+            with contextlib.closing(sqlite3.connect(leader.data / "dlock.db")) as database:
+                far = database.execute("SELECT max(idx) + 1 FROM log").fetchone()[0]
+                for table, key, old in rows:
+                    move_in_bodies(database, table, key, old, far)
+                database.commit()
+            said = len(leader.log())
+            leader.launch()
+            if rows:
+                assert leader.wait_for_exit() == 1, rows
+                line = leader.log()[said:].strip()
+                assert "\n" not in line and "dlock.db" in line and "comes from an entry after the state" in line and "restore a backup" in line, (rows, line)
+        wait_until(leader.is_ready, lambda: f"what was not moved is loaded\n{leader.log()}")
 
 
 def test_a_second_daemon_on_the_same_directory_is_refused():
@@ -319,3 +389,6 @@ def test_a_million_locks_under_one_prefix_are_listed_without_delaying_others():
         follower.stop()
         follower.launch()
         wait_until(lambda: (follower.status() or {}).get("locks") == total, "it has read them again", 60)
+
+
+test_a_million_locks_under_one_prefix_are_listed_without_delaying_others.takes_long = True

@@ -127,3 +127,28 @@ def test_fence_says_what_is_wrong_and_passes_statuses_on():
         assert fence("--timeout", "100ms", "--token", "8", file, "true")[0] == 124
         busy.communicate(timeout=30)
         assert busy.returncode == 0 and fence("--token", "8", file)[0] == 0
+
+
+def test_a_fence_that_puts_something_into_place_answers_programs_and_keeps_its_memory_apart():
+    with Cluster(followers=0) as cluster:
+        file, path = cluster.directory / "report.fence", cluster.directory / "report"
+
+        def put(token, text, into, memory, *more):
+            done = subprocess.run([DLOCKCTL, *more, "fence", "--token", str(token), "--into", into, memory], input=text, capture_output=True, text=True, timeout=30,
+                                  cwd=cluster.directory, check=False)
+            return done.returncode, done.stdout, done.stderr
+        status, out, error = put(6, "six\n", path, file, "--json")
+        assert status == 0 and json.loads(out) == {"accepted": True, "token": 6, "highest": 6} and error == "", (out, error)
+        status, out, error = put(5, "five\n", path, file, "--json")
+        assert status == 1 and json.loads(out) == {"accepted": False, "token": 5, "highest": 6} and error == "", (out, error)
+        assert path.read_text() == "six\n" and put(7, "seven\n", path, file) == (0, "", "")
+        # What is not in place was not accepted, as far as anybody is told.
+        status, out, error = put(8, "eight\n", cluster.directory / "none/report", file, "--json")
+        assert status == 2 and out == "" and error.count("\n") == 1, (out, error)
+        # One name for both would leave nothing of the memory, and accept who comes too late.
+        (cluster.directory / "link").symlink_to(file)
+        for into, memory in ((file, file), ("report.fence", file), ("./report.fence", "report.fence"), (file, "link"), ("new", "new"), ("./other", "other")):
+            status, out, error = put(9, "nine\n", into, memory)
+            assert status == 2 and out == "" and error.count("\n") == 1 and "a file of its own" in error, (into, memory, status, out, error)
+        assert put(6, "late\n", path, file)[0] == 1 and path.read_text() == "seven\n"
+        assert not (cluster.directory / "new").exists() and put(8, "", path, "other")[0] == 1

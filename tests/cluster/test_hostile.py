@@ -58,9 +58,12 @@ BAD_CLIENT_BYTES = {
     "a lease of a millisecond": GREETING + wire.frame(wire.PREEMPT, 1, wire.request_body(wire.PREEMPT, 0, "x", bytes(16), 1, ttl_ms=1)),
     "a lease of 49 days": GREETING + wire.frame(wire.PREEMPT, 1, wire.request_body(wire.PREEMPT, 0, "x", bytes(16), 1, ttl_ms=0xFFFFFFFF)),
     "a lease in a session": GREETING + wire.frame(wire.PREEMPT, 1, wire.request_body(wire.PREEMPT, 0, "x", bytes(16), 1, session=5, ttl_ms=5000)),
+    "a lock-delay without a lease": GREETING + wire.frame(wire.PREEMPT, 1, wire.request_body(wire.PREEMPT, 0, "x", bytes(16), 1, delay_ms=5000)),
+    "a lock-delay in a session": GREETING + wire.frame(wire.PREEMPT, 1, wire.request_body(wire.PREEMPT, 0, "x", bytes(16), 1, session=5, delay_ms=5000)),
+    "a lock-delay of 49 days": GREETING + wire.frame(wire.OPEN, 1, wire.request_body(wire.OPEN, 0, "", bytes(16), 1, ttl_ms=5000, delay_ms=0xFFFFFFFF)),
     "a session without an end": GREETING + wire.frame(wire.OPEN, 1, wire.request_body(wire.OPEN, 0, "", bytes(16), 1)),
     "a renewal of nothing": GREETING + wire.frame(wire.RENEW, 1, wire.request_body(wire.RENEW, 0, "")),
-    "a page of 65535 rows": GREETING + wire.frame(wire.LIST, 1, struct.pack("<IQ", 0, 0) + b"\0\0" + struct.pack("<H", 65535)),
+    "a page of 65535 rows": GREETING + wire.frame(wire.LIST, 1, struct.pack("<IQ", 0, 0) + b"\0\0" + struct.pack("<QH", 0, 65535)),
     "a page of no rows": GREETING + wire.frame(wire.HISTORY, 1, struct.pack("<I", 0) + b"\0" + struct.pack("<QH", 0, 0)),
 }
 
@@ -119,7 +122,7 @@ def test_half_a_frame_and_then_silence_is_ended_before_the_hello_and_harmless_af
             assert slow.receive()[0] == wire.RESULT
 
 
-PAGE = wire.frame(wire.LIST, 1, struct.pack("<IQ", 10000, 0) + b"\0\0" + struct.pack("<H", 1000))
+PAGE = wire.frame(wire.LIST, 1, struct.pack("<IQ", 10000, 0) + b"\0\0" + struct.pack("<QH", 0, 1000))
 
 
 def fill_a_page(node):

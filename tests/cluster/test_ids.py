@@ -5,6 +5,7 @@ import time
 
 import wire
 from nodes import Cluster, wait_until
+from test_care import empty
 
 # An empty leader listens for so long for a cluster that is there already.
 LISTEN_S = 3
@@ -12,6 +13,21 @@ LISTEN_S = 3
 
 def node_ids(cluster):
     return [node.sql("SELECT cluster, node, incarnation FROM meta")[0] for node in cluster.nodes]
+
+
+def let_it_listen(leader):
+    """Makes it one that looks who is there before it makes a cluster, at no address in particular."""
+    text = (leader.config / "leader.ini").read_text()
+    (leader.config / "leader.ini").write_text(text.replace("bootstrap = now\n", ""))
+
+
+def expect_let_in_again(cluster, cluster_id):
+    """It makes no second cluster: it is let in as a new node, in the place of the one whose name it has, and leads again."""
+    leader = cluster.leader
+    wait_until(lambda: "found a cluster that is there already" in leader.log(), lambda: "it hears of the cluster\n" + "\n".join(node.log()[-3000:] for node in cluster.nodes))
+    wait_until(lambda: (leader.status() or {}).get("role") == "leader", lambda: "it leads again\n" + leader.log())
+    assert node_ids(cluster)[0][0] == cluster_id
+    assert leader.status()["members"] == 3 and leader.status()["voters"] == 3, leader.status()
 
 
 def test_nodes_keep_their_ids_over_restarts_of_both_sides():
@@ -43,8 +59,7 @@ def test_an_emptied_disk_is_a_new_node():
         before = node_ids(cluster)[1]
         follower = cluster.followers[0]
         follower.kill()
-        for file in follower.data.iterdir():
-            file.unlink()
+        empty(follower)
         follower.start()
         wait_until(lambda: (follower.status() or {}).get("voters") == 3, lambda: "the new node is a voter\n" + follower.log()[-2000:])
         after = node_ids(cluster)[1]
@@ -78,15 +93,10 @@ def test_a_leader_with_an_emptied_disk_joins_what_it_hears_of():
         cluster_id = node_ids(cluster)[0][0]
         leader = cluster.leader
         leader.kill()
-        for file in leader.data.iterdir():
-            file.unlink()
+        empty(leader)
         leader.configure([cluster.followers[0].peer])
         leader.launch()
-        # It makes no second cluster: it is let in as a new node, in the place of the one whose name it has, and leads again.
-        wait_until(lambda: "found a cluster that is there already" in leader.log(), lambda: "it hears of the cluster\n" + "\n".join(node.log()[-3000:] for node in cluster.nodes))
-        wait_until(lambda: (leader.status() or {}).get("role") == "leader", lambda: "it leads again\n" + leader.log())
-        assert node_ids(cluster)[0][0] == cluster_id
-        assert leader.status()["members"] == 3 and leader.status()["voters"] == 3, leader.status()
+        expect_let_in_again(cluster, cluster_id)
 
 
 def test_an_emptied_leader_that_has_no_address_to_join_at_asks_whom_it_has_met_until_it_is_let_in():
@@ -94,16 +104,11 @@ def test_an_emptied_leader_that_has_no_address_to_join_at_asks_whom_it_has_met_u
         cluster_id = node_ids(cluster)[0][0]
         leader = cluster.leader
         leader.kill()
-        for file in leader.data.iterdir():
-            file.unlink()
-        text = (leader.config / "leader.ini").read_text()
-        (leader.config / "leader.ini").write_text(text.replace("bootstrap = now\n", ""))
+        empty(leader)
+        let_it_listen(leader)
         leader.launch()
         # The others keep its name for it for a while, so that the first answer may be "not now".
-        wait_until(lambda: "found a cluster that is there already" in leader.log(), lambda: "it hears of the cluster\n" + "\n".join(node.log()[-3000:] for node in cluster.nodes))
-        wait_until(lambda: (leader.status() or {}).get("role") == "leader", lambda: "it leads again\n" + leader.log())
-        assert node_ids(cluster)[0][0] == cluster_id
-        assert leader.status()["members"] == 3 and leader.status()["voters"] == 3, leader.status()
+        expect_let_in_again(cluster, cluster_id)
 
 
 def states_at(port):
@@ -125,10 +130,8 @@ def test_an_emptied_leader_that_did_not_run_while_it_listened_hears_who_called_m
         cluster_id = node_ids(cluster)[0][0]
         leader = cluster.leader
         leader.kill()
-        for file in leader.data.iterdir():
-            file.unlink()
-        text = (leader.config / "leader.ini").read_text()
-        (leader.config / "leader.ini").write_text(text.replace("bootstrap = now\n", ""))
+        empty(leader)
+        let_it_listen(leader)
         for node in cluster.followers:
             node.process.send_signal(signal.SIGSTOP)
         leader.launch()
@@ -151,8 +154,7 @@ def test_an_emptied_leader_asks_at_every_address_to_join_at_before_it_makes_a_cl
         cluster_id = node_ids(cluster)[0][0]
         leader = cluster.leader
         leader.stop()                        # so that nobody connects to it
-        for file in leader.data.iterdir():
-            file.unlink()
+        empty(leader)
         leader.configure([*(f"127.0.0.{host}:{silent.getsockname()[1]}" for host in (1, 2, 3)), cluster.followers[0].peer])
         leader.launch()
         wait_until(lambda: (leader.status() or {}).get("role") == "leader", lambda: "it leads again\n" + leader.log())
@@ -160,10 +162,12 @@ def test_an_emptied_leader_asks_at_every_address_to_join_at_before_it_makes_a_cl
         # With nobody to answer it makes one in the end.
         for node in cluster.nodes:
             node.kill()
-        for file in leader.data.iterdir():
-            file.unlink()
+        empty(leader)
         leader.launch()
         wait_until(lambda: "made a new cluster" in leader.log(), lambda: "it makes a cluster\n" + leader.log())
+
+
+test_an_emptied_leader_asks_at_every_address_to_join_at_before_it_makes_a_cluster.takes_long = True
 
 
 def test_a_node_that_was_stopped_finds_the_others_which_do_not_dial_it():
@@ -186,3 +190,6 @@ def test_two_nodes_that_each_know_the_other_to_have_stopped_meet_again():
         wait_until(lambda: (leader.status() or {}).get("role") == "leader", lambda: "it leads again\n" + leader.log())
         second.start()
         wait_until(second.is_ready, lambda: "it finds the leader\n" + "\n".join(node.log()[-800:] for node in cluster.nodes))
+
+
+test_two_nodes_that_each_know_the_other_to_have_stopped_meet_again.takes_long = True

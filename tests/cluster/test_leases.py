@@ -72,7 +72,7 @@ def kinds(node, kind):
 def test_pain_6_what_a_dead_holder_left_is_free_after_its_time_and_not_before():
     with Cluster() as cluster:
         begin = time.monotonic()
-        status, out, error = tool(cluster, "--client", "dead", "preempt", "--ttl", "3s", "left")
+        status, out, error = tool(cluster, "--client", "dead", "preempt", "--ttl", "3s", "--lock-delay", "0", "left")
         assert status == 0, (out, error)
         # Its last sign of life was that; the daemons cannot have heard of it before it was begun.
         wait_until(lambda: not row_of(cluster.nodes[0], "left"), "the lock is free")
@@ -248,9 +248,9 @@ def test_what_contradicts_itself_or_is_cut_short_is_refused_and_changes_nothing(
 def test_pain_7_what_is_wanted_once_in_a_period_is_granted_once_in_it_whoever_leads_and_whoever_asks():
     with Cluster() as cluster:
         first, second = (node.address for node in cluster.followers)
+        begin = time.monotonic()
         status, out, error = tool(cluster, "--client", "one", "--json", "preempt", "--once-per", "8s", "job", server=first)
         assert status == 0 and '"too_soon":false' in out, (out, error)
-        begin = time.monotonic()
         status, out, error = tool(cluster, "--client", "two", "preempt", "--once-per", "8s", "job", server=second)
         assert status == 1 and "held" in out, (out, error)
         assert tool(cluster, "--client", "one", "release", "job", server=first)[0] == 0

@@ -47,6 +47,10 @@ def test_five_nodes_keep_their_promises_under_all_faults():
     attempt("everything", 5)
 
 
+for nemesis in [function for name, function in list(vars().items()) if name.startswith("test_")]:
+    nemesis.takes_long = True
+
+
 def test_disks_that_lie_about_their_syncs_lose_what_was_acknowledged_and_the_judge_says_so():
     """The faults bite and the judge sees: with the one fault that no node can survive."""
     with Lab(3) as lab:

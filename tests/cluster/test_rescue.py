@@ -267,7 +267,7 @@ def test_no_restore_once_tokens_would_reach_two_to_the_53rd():
                 assert picture(leader.data) == {}
 
 
-def test_a_follower_goes_on_alone_when_the_other_two_are_gone_and_the_cluster_grows_from_it():
+def test_pain_16_a_follower_goes_on_alone_when_the_other_two_are_gone_and_the_cluster_grows_from_it():
     with Cluster() as cluster:
         leader, survivor, other = cluster.nodes
         tokens = take_locks(leader, *[f"lock/{number}" for number in range(50)])
@@ -383,6 +383,9 @@ def test_a_kill_at_any_moment_of_a_recover_leaves_the_old_state_or_the_new():
         assert set(held_by(follower)) == {"a", "b"}
 
 
+test_a_kill_at_any_moment_of_a_recover_leaves_the_old_state_or_the_new.takes_long = True
+
+
 def test_a_kill_at_any_moment_of_a_restore_leaves_no_database_or_the_whole():
     with Cluster(followers=0) as cluster:
         leader = cluster.leader
@@ -410,6 +413,9 @@ def test_a_kill_at_any_moment_of_a_restore_leaves_no_database_or_the_whole():
         leader.start()
         wait_until(leader.is_ready, lambda: "it leads\n" + leader.log()[-2000:])
         assert set(held_by(leader)) == {"a", "b"}
+
+
+test_a_kill_at_any_moment_of_a_restore_leaves_no_database_or_the_whole.takes_long = True
 
 
 def owners(directory):

@@ -18,6 +18,8 @@ from test_tool import tool, variables_of
 
 HELD, LOST, UNKNOWN, UNREACHABLE, USAGE, NOT_RUN, NOT_FOUND = 119, 120, 121, 122, 125, 126, 127
 
+CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+
 # Writes its number, and so does one that has got away by the book: orphaned, in a session of its own, deaf to what can be ignored.
 GETAWAY = """
 (setsid sh -c 'trap "" TERM HUP INT; echo $$ >>"$PIDS"; while :; do sleep 0.05; done' &)
@@ -31,13 +33,18 @@ def now_ns():
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
-def is_alive(pid):
-    """Zombies are not."""
+def state_of(pid):
+    """The letter of proc(5); X when there is no such process."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+            return file.read().rsplit(")", 1)[1].split()[0]
     except OSError:
-        return False
+        return "X"
+
+
+def is_alive(pid):
+    """Zombies are not."""
+    return state_of(pid) not in "ZX"
 
 
 def environment_of(cluster, **more):
@@ -45,7 +52,11 @@ def environment_of(cluster, **more):
 
 
 def sockets_of(pid):
-    return sum(os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:") for fd in os.listdir(f"/proc/{pid}/fd"))
+    files = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):     # closed meanwhile
+            files.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    return {file for file in files if file.startswith("socket:")}
 
 
 class Run:
@@ -70,10 +81,10 @@ class Run:
         self.process.wait()
 
     def guardians(self):
-        """Its own children: one."""
+        """Its child, as soon as there is one. Before that it has another for a moment, which starts the watcher and stays in its group."""
         with contextlib.suppress(OSError):
             with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as file:
-                return [int(pid) for pid in file.read().split()]
+                return [pid for pid in map(int, file.read().split()) if os.getpgid(pid) == pid]
         return []
 
     def guardian(self):
@@ -114,6 +125,10 @@ def run(cluster, *arguments, **more):
 
 def owner(cluster, lock="job"):
     return json.loads(tool(cluster, "--json", "check", "--consistent", lock)[1])["owner"]
+
+
+def waiters(cluster, lock="job"):
+    return json.loads(tool(cluster, "--json", "show", "--consistent", lock)[1])["waiting"]
 
 
 def take_away(cluster, lock="job"):
@@ -177,6 +192,71 @@ def test_pain_1_on_lost_kill_and_on_lost_command():
             assert told != "hup\n" or job.wait_for_file("hook") == ["job"]
 
 
+# --- pain 7: hosts whose clocks differ ---
+
+def held_for(cluster, lock="job"):
+    return json.loads(tool(cluster, "--json", "show", "--consistent", lock)[1])["held_ms"]
+
+
+def test_pain_7_a_lock_is_held_at_least_as_long_as_was_said_and_renewed_meanwhile():
+    with Cluster(followers=0) as cluster, Run(cluster, "--ttl", "1s", "--hold-at-least", "3s", "job", "sh", "-c", "exit 7") as job:
+        begin = time.clock_gettime(time.CLOCK_BOOTTIME)
+        wait_until(lambda: owner(cluster), "the lock is held")
+        wait_until(lambda: (held_for(cluster) or 0) > 2000, "it is held for longer than its time to live")
+        assert job.finish() == (7, "", "")
+        assert time.clock_gettime(time.CLOCK_BOOTTIME) - begin >= 3 and owner(cluster) is None
+        # Who takes longer is not kept up.
+        begin = time.monotonic()
+        assert run(cluster, "--hold-at-least", "100ms", "job", "sleep", "0.3")[0] == 0 and time.monotonic() - begin < 3
+        # Nor who cannot be run.
+        assert run(cluster, "--hold-at-least", "1h", "job", "/no/such/thing")[0] == NOT_FOUND
+
+
+def test_a_signal_ends_the_wait_of_hold_at_least_and_the_status_is_that_of_the_command():
+    with Cluster(followers=0) as cluster:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            with Run(cluster, "--hold-at-least", "1h", "job", "sh", "-c", 'echo $$ >"$PIDS"; exit 6') as job:
+                job.wait_for_pids(1)
+                wait_until(lambda: not is_alive(job.pids[0]), "the command has ended")
+                os.kill(job.process.pid, number)
+                assert job.finish() == (6, "", "") and owner(cluster) is None, number
+                (cluster.directory / "pids").unlink()
+        # Also one that came before: whoever stops a service does not want to wait.
+        with Run(cluster, "--hold-at-least", "1h", "job", "sh", "-c", 'trap "exit 5" TERM; echo $$ >"$PIDS"; while :; do sleep 0.05; done') as job:
+            job.wait_for_pids(1)
+            os.kill(job.process.pid, signal.SIGTERM)
+            assert job.finish() == (5, "", "") and owner(cluster) is None
+            (cluster.directory / "pids").unlink()
+        # And so does the end of either process.
+        for victim in (lambda job: job.process.pid, lambda job: job.guardian()):
+            with Run(cluster, "--ttl", "1h", "--hold-at-least", "1h", "job", "sh", "-c", 'echo $$ >"$PIDS"') as job:
+                job.wait_for_pids(1)
+                wait_until(lambda: not is_alive(job.pids[0]), "the command has ended")
+                os.kill(victim(job), signal.SIGKILL)
+                wait_until(lambda: owner(cluster) is None, "the lock is free")
+                (cluster.directory / "pids").unlink()
+
+
+def test_a_guardian_that_is_killed_before_hold_at_least_is_over_is_told_and_the_status_is_that_of_the_command():
+    with Cluster(followers=0) as cluster, Run(cluster, "--ttl", "1s", "--hold-at-least", "1h", "job", "sh", "-c", 'echo $$ >"$PIDS"; exit 7') as job:
+        job.wait_for_pids(1)
+        job.wait_until_dead()
+        wait_until(lambda: json.loads(tool(cluster, "--json", "show", "job")[1])["held_ms"] > 1500, "it is renewed for longer than the command lived")
+        os.kill(job.guardian(), signal.SIGKILL)
+        status, _, error = job.finish()
+        assert status == 7 and one_line(error) and "--hold-at-least" in error and "was given back" in error, (status, error)
+        assert owner(cluster) is None
+
+
+def test_a_lock_that_is_lost_before_hold_at_least_is_over_is_told_and_the_status_is_that_of_the_command():
+    with Cluster(followers=0) as cluster, Run(cluster, "--ttl", "2s", "--hold-at-least", "1h", "job", "sh", "-c", 'echo $$ >"$PIDS"; exit 4') as job:
+        job.wait_for_pids(1)
+        wait_until(lambda: not is_alive(job.pids[0]), "the command has ended")
+        take_away(cluster)
+        status, out, error = job.finish()
+        assert (status, out) == (4, "") and one_line(error) and "hold-at-least" in error, (status, out, error)
+
+
 # --- pain 2: orphans, and signals that go astray ---
 
 # Tells each signal, in order, and ends with USR1.
@@ -226,23 +306,22 @@ def test_pain_2_what_the_command_leaves_behind_is_stopped_before_the_lock_is_fre
         assert owner(cluster) is None
 
 
-def test_pain_2_sigkill_of_the_front_kills_the_tree_and_frees_the_lock_at_once():
-    # Long before the lease would end.
+def expect_freed_at_once(kill):
+    """Long before the lease would end. kill is given the job."""
     with Cluster(followers=0) as cluster, Run(cluster, "--ttl", "1h", "--kill-after", "300ms", "job", "sh", "-c", GETAWAY) as job:
         job.wait_for_pids()
-        os.kill(job.process.pid, signal.SIGKILL)
+        kill(job)
         wait_until(lambda: owner(cluster) is None, "the lock is free")
         assert not any(is_alive(pid) for pid in job.pids)
         job.finish()
+
+
+def test_pain_2_sigkill_of_the_front_kills_the_tree_and_frees_the_lock_at_once():
+    expect_freed_at_once(lambda job: os.kill(job.process.pid, signal.SIGKILL))
 
 
 def test_pain_2_sigkill_of_the_process_group_frees_the_lock_at_once():
-    with Cluster(followers=0) as cluster, Run(cluster, "--ttl", "1h", "--kill-after", "300ms", "job", "sh", "-c", GETAWAY) as job:
-        job.wait_for_pids()
-        os.killpg(job.process.pid, signal.SIGKILL)
-        wait_until(lambda: owner(cluster) is None, "the lock is free")
-        assert not any(is_alive(pid) for pid in job.pids)
-        job.finish()
+    expect_freed_at_once(lambda job: os.killpg(job.process.pid, signal.SIGKILL))
 
 
 def test_pain_2_sigkill_of_the_guardian_kills_the_tree_and_frees_the_lock_at_once():
@@ -253,6 +332,24 @@ def test_pain_2_sigkill_of_the_guardian_kills_the_tree_and_frees_the_lock_at_onc
         assert status == LOST and one_line(error) and "was killed" in error and "was given back" in error, (status, error)
         assert not any(is_alive(pid) for pid in job.pids)
         assert owner(cluster) is None
+
+
+def test_pain_13_sigkill_of_the_guardian_of_one_that_waits_leaves_nobody_in_the_queue():
+    with Cluster(followers=0) as cluster, Run(cluster, "job", "sleep", "1000") as holder:
+        wait_until(lambda: owner(cluster), "it is held")
+        for more in ((), ("--also", "other")):
+            # What is told then depends on who is the first to notice what: often enough, on the whole.
+            for _ in range(8):
+                with Run(cluster, "--ttl", "1h", "--wait", *more, "job", "touch", cluster.directory / "ran") as job:
+                    guardian = job.guardian()
+                    wait_until(lambda: waiters(cluster) == 1, "it waits")
+                    os.kill(guardian, signal.SIGKILL)
+                    status, _, error = job.finish()
+                assert status == UNKNOWN and one_line(error) and "nothing was run" in error, (status, error)
+                assert waiters(cluster) == 0
+        holder.process.send_signal(signal.SIGTERM)
+        holder.finish()
+        assert owner(cluster) is None and not (cluster.directory / "ran").exists()
 
 
 def test_pain_2_the_tree_of_a_user_without_privileges_dies_too():
@@ -274,17 +371,105 @@ def test_pain_2_the_tree_of_a_user_without_privileges_dies_too():
                 job.finish()
 
 
-def test_pain_2_sigkill_of_both_kills_the_command_and_the_lock_is_free_after_the_ttl():
-    with Cluster(followers=0) as cluster, Run(cluster, "--ttl", "2s", "job", "sh", "-c", 'echo $$ >>"$PIDS"; while :; do sleep 0.05; done') as job:
-        job.wait_for_pids(1)
-        guardian = job.guardian()
-        # Neither gets to see how the other dies.
-        os.kill(job.process.pid, signal.SIGSTOP)
-        os.kill(guardian, signal.SIGSTOP)
-        os.kill(job.process.pid, signal.SIGKILL)
-        os.kill(guardian, signal.SIGKILL)
-        job.wait_until_dead()
-        wait_until(lambda: owner(cluster) is None, "the lock is free")
+def hides_cgroups(cluster):
+    """A program that is dlockctl where no cgroup is to be seen."""
+    program = cluster.directory / "without-cgroups"
+    program.write_text(f"""#!/bin/sh
+exec unshare --mount sh -ec 'if [ -d /sys/fs/cgroup ]; then mount -t tmpfs none /sys/fs/cgroup; fi; exec "$0" "$@"' {DLOCKCTL} "$@"
+""")
+    program.chmod(0o755)
+    return program
+
+
+def cgroup_in(cluster, *words, **more):
+    """Where a command is that is run so."""
+    with Run(cluster, *words, "grep", "^0::", "/proc/self/cgroup", **more) as job:
+        status, out, error = job.finish()
+    assert error == "" and (status, bool(out)) in ((0, True), (1, False)), (status, out, error)
+    return out.strip()
+
+
+def cgroups_are_given(cluster):
+    given = "/run-dlock-" in cgroup_in(cluster, "where")
+    with open("/proc/self/cgroup") as file:
+        own = [line[4:].strip() for line in file if line.startswith("0::/")]
+    # On a host of systemd it depends on what the tests were started from.
+    assert given or os.path.exists("/run/systemd/system") or not any(os.access(f"{top}/{path}/cgroup.procs", os.W_OK) for top in CGROUPS for path in own)
+    return given
+
+
+def is_left(cgroup):
+    """As /proc tells it."""
+    return any(os.path.exists(f"{top}/{cgroup.removeprefix('0::/')}") for top in CGROUPS)
+
+
+def kill_both(job):
+    """As kill -9 does it: neither has the time to do what takes some when the other dies."""
+    for pid in (job.guardian(), job.process.pid):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_pain_2_sigkill_of_both_without_a_cgroup_kills_the_command_and_the_lock_is_free_after_the_ttl():
+    with Cluster(followers=0) as cluster:
+        program = hides_cgroups(cluster)
+        assert "/run-dlock-" not in cgroup_in(cluster, "where", program=program)
+        with Run(cluster, "--ttl", "2s", "job", "sh", "-c", 'echo $$ >>"$PIDS"; while :; do sleep 0.05; done', program=program) as job:
+            job.wait_for_pids(1)
+            kill_both(job)
+            job.wait_until_dead()
+            wait_until(lambda: owner(cluster) is None, "the lock is free")
+
+
+def test_pain_2_sigkill_of_both_with_a_cgroup_kills_the_tree_and_frees_the_lock_at_once():
+    with Cluster(followers=0) as cluster:
+        if not cgroups_are_given(cluster):
+            return
+        for by_name in (False, True):
+            (cluster.directory / "pids").unlink(missing_ok=True)
+            with Run(cluster, "--ttl", "1h", "--kill-after", "2min", "job", "sh", "-c", GETAWAY) as job:
+                job.wait_for_pids()
+                with open(f"/proc/{job.pids[0]}/cgroup") as file:
+                    cgroup = next(line.strip() for line in file if line.startswith("0::"))
+                assert is_left(cgroup)
+                if by_name:
+                    # What a person does who wants to be rid of it.
+                    subprocess.run(["pkill", "-9", "-s", str(job.process.pid), "-x", "dlockctl"], check=True)
+                else:
+                    kill_both(job)
+                # Each alone would wait for longer.
+                job.wait_until_dead(8)
+                wait_until(lambda: owner(cluster) is None, "the lock is free")
+                job.finish()
+            wait_until(lambda: not is_left(cgroup), "the cgroup is gone")
+
+
+def test_pain_3_when_both_stand_still_past_their_deadline_nothing_in_the_cgroup_lives():
+    with Cluster(followers=0) as cluster:
+        if not cgroups_are_given(cluster):
+            return
+        with Run(cluster, "--ttl", "6s", "job", "sh", "-c", GETAWAY) as job:
+            job.wait_for_pids()
+            guardian = job.guardian()
+            for pid in (guardian, job.process.pid):
+                os.kill(pid, signal.SIGSTOP)
+            last = now_ns()
+            assert job.wait_until_dead() < last + 6_000_000_000 * 99 // 100
+            wait_until(lambda: owner(cluster) is None, "the lease ends")
+            # The kernel lets a stopped group go on that has lost its last member with a parent elsewhere.
+            for pid in (guardian, job.process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+            status, _, error = job.finish()
+            assert status == LOST and one_line(error), (status, error)
+
+
+def test_the_cgroup_of_a_nested_run_is_in_that_of_the_outer_one_and_both_go_with_their_runs():
+    with Cluster(followers=0) as cluster:
+        if not cgroups_are_given(cluster):
+            return
+        outer, inner = run(cluster, "a", "sh", "-c", f"grep ^0:: /proc/self/cgroup; exec {DLOCKCTL} run b grep ^0:: /proc/self/cgroup")[1].split()
+        assert inner.startswith(outer + "/run-dlock-") and "/run-dlock-" in outer, (outer, inner)
+        wait_until(lambda: not is_left(outer), "the cgroups are gone")
 
 
 def test_pain_2_a_signal_ends_the_request_at_once_and_leaves_no_lock():
@@ -294,7 +479,8 @@ def test_pain_2_a_signal_ends_the_request_at_once_and_leaves_no_lock():
             with Run(cluster, "--timeout", "20s", "job", "touch", cluster.directory / "ran") as job:
                 guardian = job.guardian()
                 # A request that is granted when the server goes on.
-                wait_until(lambda: sockets_of(guardian) >= 2, "it asks")
+                # Besides its end of those to the front and to the watcher.
+                wait_until(lambda: len(sockets_of(guardian) - sockets_of(job.process.pid)) >= 2, "it asks")
                 begin = time.monotonic()
                 os.kill(job.process.pid, number)
                 # Nobody keeps the pipes open either.
@@ -392,10 +578,13 @@ def test_pain_9_wrong_usage_is_told_in_one_line_and_nothing_is_run():
                             ("--server nowhere job touch RAN", "nowhere"), ("--nonsense job touch RAN", "--nonsense"), ("job -x touch RAN", "-x"), ("a\nb touch RAN", "")):
             status, out, error = run(cluster, *[ran if word == "RAN" else word for word in words.split(" ") if word])
             assert (status, out) == (USAGE, "") and one_line(error) and what in error, (words, status, error)
+        for words, what in ((("--timeout", "0"), "--timeout 0"), (("--nonsense",), "--nonsense"), (("-E", "3"), "after that word"), (("--ttl", "30s"), "after that word")):
+            status, out, error = tool(cluster, *words, "run", "job", "touch", ran)
+            assert (status, out) == (USAGE, "") and one_line(error) and what in error, (words, status, error)
         assert not os.path.exists(ran)
-        for words in ("check --try x", "preempt -E 3 x"):
+        for words, what in (("-t 0 check run", "--timeout 0"), ("nonsense run", "nonsense"), ("check --try x", "is for dlockctl preempt, run and hold"), ("preempt -E 3 x", "is for dlockctl run")):
             status, _, error = tool(cluster, *words.split())
-            assert status == 2 and "is for dlockctl run" in error, error
+            assert status == 2 and what in error, error
 
 
 def test_pain_2_without_the_proc_of_its_processes_nothing_is_run():
@@ -473,6 +662,28 @@ def test_a_lock_that_cannot_be_given_back_is_told_and_the_status_is_that_of_the_
             assert (status, out) == (6, "") and one_line(error) and "could not be given back" in error and "ends by itself within 1.0 s" in error, (status, error)
         cluster.leader.process.send_signal(signal.SIGCONT)
         wait_until(lambda: owner(cluster) is None, "the lease ends")
+
+
+def test_pain_2_a_signal_ends_the_giving_back_that_no_server_answers_and_so_does_the_end_of_the_lease():
+    with Cluster(followers=0) as cluster:
+        with Run(cluster, "--ttl", "1h", "--timeout", "10min", "job", "sh", "-c", "read line; exit 6", stdin=subprocess.PIPE) as job, \
+             Run(cluster, "--ttl", "2s", "--timeout", "10min", "other", "sh", "-c", "read line; exit 7", stdin=subprocess.PIPE) as other:
+            wait_until(lambda: owner(cluster) and owner(cluster, "other"), "they have their locks")
+            cluster.leader.process.send_signal(signal.SIGSTOP)
+            for each in (job, other):
+                each.process.stdin.write("\n")
+                each.process.stdin.flush()
+
+            def told():
+                """What comes before it gives back is of the command."""
+                job.process.send_signal(signal.SIGTERM)
+                return job.process.poll() is not None
+            wait_until(told, "it ends")
+            assert job.process.returncode in (6, 128 + signal.SIGTERM)
+            error = job.process.stderr.read()
+            assert one_line(error) and "could not be given back: it was told to end" in error, error
+            assert other.process.wait(PATIENCE) == 7 and "ends by itself within 2.0 s" in other.process.stderr.read()
+        cluster.leader.process.send_signal(signal.SIGCONT)
 
 
 def test_two_jobs_of_one_user_exclude_each_other():
@@ -690,11 +901,14 @@ def test_on_a_terminal_an_interrupt_ends_a_loop_of_the_shell():
 
 def test_on_a_terminal_a_stopped_job_keeps_its_lock_and_goes_on():
     with Cluster(followers=0) as cluster, Terminal(cluster) as terminal:
-        terminal.say('"$DLOCKCTL" run --ttl 1s job sh -c "read line; echo got \\$line"\n')
+        terminal.say('"$DLOCKCTL" run --ttl 1s job sh -c "echo \\$\\$ >$PIDS; read line; echo got \\$line"\n')
         before = wait_until(lambda: owner(cluster), "it has the lock")
+        pid = wait_until(lambda: (cluster.directory / "pids").exists() and (cluster.directory / "pids").read_text().split(), "it runs")[0]
         terminal.say("\x1a")
         terminal.expect("Stopped")
         terminal.expect("ready> ")
+        # Bash says so when the front has stopped: a command that still reads would have the next byte that is typed.
+        wait_until(lambda: state_of(pid) == "T", "the command has stopped, too")
         end = time.monotonic() + 2.5
         while time.monotonic() < end:
             assert owner(cluster) == before
@@ -702,6 +916,27 @@ def test_on_a_terminal_a_stopped_job_keeps_its_lock_and_goes_on():
         terminal.expect("read line")
         terminal.say("words\n")
         terminal.expect("got words")
+        terminal.expect("ready> ")
+        terminal.say("echo status $?\n")
+        terminal.expect("status 0")
+        assert owner(cluster) is None
+
+
+def test_on_a_terminal_a_job_that_was_stopped_while_it_waits_gets_the_lock_and_begins_when_it_goes_on():
+    with Cluster(followers=0) as cluster, Run(cluster, "job", "sleep", "1000") as holder, Terminal(cluster) as terminal:
+        before = wait_until(lambda: owner(cluster), "it is held")
+        terminal.say('"$DLOCKCTL" run --wait --ttl 1s job sh -c "echo \\$\\$ >$PIDS"\n')
+        wait_until(lambda: waiters(cluster) == 1, "it waits")
+        terminal.say("\x1a")
+        terminal.expect("Stopped")
+        terminal.expect("ready> ")
+        holder.process.send_signal(signal.SIGTERM)
+        holder.finish()
+        # For longer than without renewals.
+        wait_until(lambda: (held := json.loads(tool(cluster, "--json", "show", "job")[1]))["held_ms"] and held["held_ms"] > 2500 and held["owner"] != before, "it has the lock")
+        assert not (cluster.directory / "pids").exists()
+        terminal.say("fg\n")
+        wait_until(lambda: (cluster.directory / "pids").exists(), "it begins")
         terminal.expect("ready> ")
         terminal.say("echo status $?\n")
         terminal.expect("status 0")

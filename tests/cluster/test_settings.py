@@ -38,6 +38,17 @@ def test_a_bad_file_is_refused_by_the_check_and_by_the_start_with_file_and_line(
     cluster.__exit__(None)
 
 
+def test_a_file_that_is_a_link_to_nothing_is_not_taken_for_none():
+    cluster = Cluster(followers=0)
+    file = cluster.leader.config / "leader.ini"
+    file.unlink()
+    assert dlockd(cluster.leader, "--check-config", "leader")[0] == 0
+    file.symlink_to(file.with_suffix(".unmounted"))
+    status, out, error = dlockd(cluster.leader, "--check-config", "leader")
+    assert (status, out) == (2, "") and f"{file}: No such file" in error and error.count("\n") == 1, (status, out, error)
+    cluster.__exit__(None)
+
+
 def test_an_address_that_cannot_be_had_is_named_with_its_key():
     cluster = Cluster(followers=0)
     file = cluster.leader.config / "leader.ini"

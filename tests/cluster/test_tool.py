@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -45,7 +46,7 @@ def test_exit_statuses_are_yes_no_usage_unknown_unreachable():
         assert tool(cluster, "--client", "other", "preempt", "backup")[0] == 1
         assert tool(cluster, "--client", "other", "release", "backup")[0] == 1
         assert tool(cluster, "release", "backup")[0] == 0
-        for wrong in (["preempt"], ["nonsense"], ["preempt", "a", "b"], ["preempt", ""], ["preempt", "a\nb"], ["--client", "a b", "check", "x"],
+        for wrong in (["preempt"], ["nonsense"], ["check", "a", "b"], ["preempt", ""], ["preempt", "a\nb"], ["--client", "a b", "check", "x"],
                       ["--timeout", "soon", "check", "x"], ["--server", "nowhere", "check", "x"], ["--nonsense", "check", "x"],
                       ["bench", "--prefix", "x" * 254]):
             status, out, error = tool(cluster, *wrong)
@@ -57,6 +58,7 @@ def test_exit_statuses_are_yes_no_usage_unknown_unreachable():
         for command in ("preempt", "release"):
             status, out, error = tool(cluster, "--json", "--timeout", "1500ms", command, "backup")
             assert (status, out) == (3, "") and error.count("\n") == 1, (status, error)
+            assert ("nothing was released" in error) == (command == "release"), error
         for node in cluster.nodes[2:]:
             node.process.send_signal(signal.SIGSTOP)
         for command in ("check", "preempt"):
@@ -76,11 +78,11 @@ def test_a_release_with_a_token_is_of_that_hold_only():
         status, out, _ = tool(cluster, "--client", "bob", "release", f"--token={second}", "x")
         assert (status, out) == (1, f"x: not released, token {second}, owner alice\n")
         assert json.loads(tool(cluster, "--client", "alice", "--json", "release", "--token", str(first), "x")[1]) == {
-            "released": False, "token": second, "owner": "alice"}
+            "lock": "x", "released": False, "token": second, "owner": "alice"}
         status, out, _ = tool(cluster, "--client", "alice", "release", "--token", str(second), "x")
         assert (status, out) == (0, f"x: released, token {second}\n")
         status, out, _ = tool(cluster, "--client", "alice", "release", "--token", str(second), "x")
-        assert (status, out) == (1, "x: not released, it is free\n")
+        assert (status, out) == (1, "x: not released, nobody owns it\n")
 
 
 def test_what_is_wrong_with_an_option_is_told_of_that_option():
@@ -88,9 +90,9 @@ def test_what_is_wrong_with_an_option_is_told_of_that_option():
         for words, what in (("release --token 0 x", "--token 0: a number from 1 to 2^53 - 1"), ("release --token=-1 x", "--token -1: a number from 1 to 2^53 - 1"),
                             ("release --token 18446744073709551616 x", "a number from 1 to 2^53 - 1"), ("release --token 5x x", "--token 5x: a number from 1 to 2^53 - 1"),
                             ("release --token", "option --token wants a value; dlockctl release --help"), ("--token 5 release x", "--token is for dlockctl release"),
-                            ("check --token 5 x", "--token is for dlockctl release"), ("list --prefix a", "--prefix is for dlockctl bench"),
+                            ("show --token 5 x", "--token is for dlockctl release, check, fence and break"), ("list --prefix a", "--prefix is for dlockctl bench"),
                             ("list --sec 5", "--seconds is for dlockctl bench"), ("bench --prefix", "option --prefix wants a value; dlockctl bench --help"),
-                            ("list --force", "--force is for dlockctl backup"), ("check --ttl 5s x", "--ttl is for dlockctl preempt, renew and run"),
+                            ("list --force", "--force is for dlockctl backup"), ("check --ttl 5s x", "--ttl is for dlockctl preempt, renew, run and hold"),
                             ("preempt --ttl 999ms x", "--ttl 999ms: a time from 1s to 24h"), ("preempt --ttl 25h x", "--ttl 25h: a time from 1s to 24h"),
                             ("preempt --ttl", "option --ttl wants a value"), ("renew x", "x is no token"), ("renew 0", "0 is no token"),
                             ("renew", "renew takes one operand: dlockctl renew [OPTIONS] TOKEN would be right"), ("list --consistent", "--consistent is for dlockctl check")):
@@ -144,13 +146,17 @@ def test_a_lease_is_renewed_or_ends():
         status, out, _ = tool(cluster, "renew", "--ttl", "1h", str(got["token"]))
         assert status == 0 and re.fullmatch(f"{got['token']}: renewed, for 59 min if it is not renewed\n", out), (status, out)
         assert tool(cluster, "renew", str(got["token"]))[:2] == (0, f"{got['token']}: renewed\n")
+        # What it does not live for is not to be counted on.
+        for node in cluster.nodes:
+            status, out, error = tool(cluster, "renew", "--ttl", "2h", str(got["token"]), server=node.address)
+            assert (status, out, error.count("\n")) == (2, "", 1) and "its time to live is 3600.000 s" in error, (status, out, error)
         for node in cluster.nodes:
             leads = node.status()["role"] == "leader"
             wait_until(lambda: tool(cluster, "check", "long", server=node.address)[0] == 0, f"{node.name} knows of it")
             row = json.loads(tool(cluster, "--json", "show", "long", server=node.address)[1])
             assert (row["session"], row["ttl_ms"]) == (got["token"], 3600000) and (row["expires_ms"] is None or 3500000 < row["expires_ms"] <= 3600000), row
             out = tool(cluster, "show", "long", server=node.address)[1]
-            assert re.search(r"^  lease   of 60 min(, ends in 59 min if it is not renewed)?$", out, re.M), out
+            assert re.search(r"^  lease   of 60 min(, ends in 59 min if it is not renewed)?; lock-delay 37 s$", out, re.M), out
             if leads and node.status()["role"] == "leader":
                 assert row["expires_ms"] is not None and ", ends in" in out, (row, out)
         assert tool(cluster, "release", "long")[0] == 0
@@ -183,6 +189,37 @@ def test_a_lock_in_a_session_is_shown_with_it():
         assert alice.preempt("y").outcome == wire.YES
         row = json.loads(tool(cluster, "--json", "list")[1])
         assert (row["lock"], row["session"], row["ttl_ms"], row["expires_ms"]) == ("y", None, None, None), row
+
+
+def test_history_tells_what_configurations_and_addresses_are_about():
+    with Cluster(followers=1) as cluster:
+        follower = cluster.followers[0]
+        assert tool(cluster, "preempt", "x")[0] == 0
+        follower.stop()
+        out = tool(cluster, "history", server=cluster.leader.address)[1]
+        for kind, detail in (("configuration", r"level \d+: leader \(preferred\), follower-1 \(learner\)"), ("configuration", r"level \d+: leader \(preferred\), follower-1"),
+                             ("address", f"leader at {cluster.leader.peer}"), ("address", f"follower-1 at {follower.peer}"), ("address", f"follower-1 at {follower.peer}, stopped")):
+            assert re.search(rf"^ *\d+  \S+ \S+  {kind} +{detail}$", out, re.M), (kind, detail, out)
+        rows = [json.loads(line) for line in tool(cluster, "--json", "history", server=cluster.leader.address)[1].splitlines()]
+        assert all((row["detail"] is not None) == (row["kind"] in ("configuration", "address")) for row in rows), rows
+        assert any(row["detail"] == f"follower-1 at {follower.peer}, stopped" for row in rows), rows
+
+
+def test_a_list_tells_in_its_last_columns_what_each_lock_lives_in():
+    with Cluster(followers=1) as cluster, cluster.leader.client("alice") as alice:
+        session = alice.open_session(60000).token
+        for name, life in (("in a session", {"session": session}), ("kept", {}), ("leased", {"ttl_ms": 3600000})):
+            assert alice.preempt(name, **life).outcome == wire.YES
+        follower = cluster.followers[0]
+        wait_until(lambda: follower.status()["applied"] >= cluster.leader.status()["commit"], "the follower has them")
+        wait_until(lambda: cluster.leader.status()["role"] == "leader", "the leader leads")
+        for node, minute, hour in ((cluster.leader, r"[456]\d s", r"(59|60) min"), (follower, "-", "-")):
+            title, *rows = tool(cluster, "list", server=node.address)[1].splitlines()
+            assert title.split() == ["LOCK", "OWNER", "TOKEN", "HELD", "SINCE", "SESSION", "TTL", "LEFT", "WAITING", "HOLDERS"], title
+            ends = [row[title.index("SINCE") + 19:] for row in rows]
+            for end, expected in zip(ends, (rf" +{session} +60 s +{minute} +0 +1", r" +- +- +- +0 +1", rf" +lease +60 min +{hour} +0 +1"), strict=True):
+                assert re.fullmatch(expected, end), (node.name, expected, rows)
+            assert len({len(line) for line in (title, *rows)}) == 1, (title, rows)
 
 
 def test_show_tells_who_holds_a_lock_at_every_node_and_after_a_restart():
@@ -359,10 +396,43 @@ def test_the_time_a_lock_is_held_goes_on_at_every_node_while_nothing_changes():
         wait_until(counts_on_by_itself, "time goes on without an entry")
 
 
+# What the package bash-completion defines, as far as it is used; then the words of a line, of which the last is to be completed.
+COMPLETE = """
+_init_completion() { words=("${COMP_WORDS[@]}") cword=$COMP_CWORD cur=${words[cword]} prev=${words[cword-1]}; }
+__ltrim_colon_completions() { :; }
+. "$1"
+COMP_WORDS=("${@:2}") COMP_CWORD=$(($# - 2))
+_dlockctl
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+def test_completion_offers_names_as_they_are_and_runs_nothing_of_what_they_say():
+    with Cluster(followers=1) as cluster:
+        ran = cluster.directory / "ran"
+        names = [f"zz/$(touch${{IFS}}{ran})", "zz/a b", "zz/c:d"]
+        file = pathlib.Path(__file__).resolve().parents[2] / "packaging/completions/dlockctl"
+        environment = {**os.environ, "XDG_STATE_HOME": str(cluster.directory), "PATH": f"{pathlib.Path(DLOCKCTL).parent}:{os.environ['PATH']}"}
+        with wire.Connection(cluster.leader.address, client="owner") as connection:
+            for name in names:
+                connection.preempt(name)
+
+        def offered(*words):
+            done = subprocess.run(["bash", "-c", COMPLETE, "-", file, "dlockctl", "--server", cluster.leader.address, *words], capture_output=True, text=True, timeout=30,
+                                  env=environment)
+            assert done.returncode == 0 and not done.stderr and not ran.exists(), (words, done)
+            return [shlex.split(line)[0] for line in done.stdout.splitlines() if line]
+        for words in (["check", "zz/"], ["run", "--also", "zz/"]):
+            assert offered(*words) == names, words
+        assert offered("check", "zz/a\\ ") == ["zz/a b"]
+        assert offered("transfer", "f") == ["follower-1"] and offered("transfer", "") == ["leader", "follower-1"] and offered("transfer", "x") == []
+
+
 def test_help_and_version_are_on_stdout():
     for arguments in (["--help"], ["preempt", "--help"], ["--version"]):
         done = subprocess.run([DLOCKCTL, *arguments], capture_output=True, text=True, timeout=10)
         assert done.returncode == 0 and done.stdout and not done.stderr, done
+        assert not re.search(r"[\]A-Z][A-Z][a-z]", done.stdout), "operands run into what the command does"
     assert pathlib.Path(DLOCKCTL).exists()
 
 

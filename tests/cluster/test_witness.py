@@ -90,7 +90,7 @@ def test_a_witness_keeps_everything_and_listens_to_nobody():
         assert len(mine) == 1 and cluster.witness.peer in mine[0], mine
 
 
-def test_either_server_may_die_and_the_other_goes_on_with_the_witness():
+def test_pain_16_either_server_may_die_and_the_other_goes_on_with_the_witness():
     with Pair() as cluster:
         stop = []
         recorder, threads = run_load(cluster, [node.address for node in cluster.nodes], 16, lambda: stop, [f"pair/{n}" for n in range(8)])

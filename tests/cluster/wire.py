@@ -2,15 +2,18 @@
 
 One blocking connection per Connection. Only the standard library.
 """
+import collections
 import os
 import socket
 import struct
 
 "localhost".encode("idna")  # loads what resolving needs, before a test becomes a user who may not read it
 
-HELLO, PREEMPT, RELEASE, CHECK, LIST, HISTORY, STATUS, CANCEL, MEMBERS, TRANSFER, REMOVE, BACKUP, SHOW, OPEN, CLOSE, RENEW = range(1, 17)
+HELLO, PREEMPT, RELEASE, CHECK, LIST, HISTORY, STATUS, CANCEL, MEMBERS, TRANSFER, REMOVE, BACKUP, SHOW, OPEN, CLOSE, RENEW, AWAIT, KEEP, BREAK = range(1, 20)
 WELCOME, REFUSAL, RESULT, ROWS, EVENTS, STATE, ROSTER, PIECE = range(65, 73)
-YES, NO, UNKNOWN, REJECTED = range(1, 5)
+WATCH, CHANGES = 20, 74
+YES, NO, UNKNOWN, REJECTED, WAITING, REENTERED = range(1, 7)
+GRANTED, RELEASED, EXPIRED, CLOSED, BROKEN = range(1, 6)
 
 
 class Refused(Exception):
@@ -30,8 +33,8 @@ def frame(kind, tag, body):
     return struct.pack("<IBQ", 9 + len(body), kind, tag) + body
 
 
-def hello(client="", assign=False, cluster=bytes(16), low=1, high=1):
-    return frame(HELLO, 0, struct.pack("<HH", low, high) + cluster + text8(client) + bytes([assign]))
+def hello(client="", assign=False, cluster=bytes(16), low=1, high=1, pid=0):
+    return frame(HELLO, 0, struct.pack("<HH", low, high) + cluster + text8(client) + bytes([assign]) + struct.pack("<I", pid))
 
 
 class Reader:
@@ -59,13 +62,39 @@ class Result:
         self.token = reader.number("Q")
         self.index = reader.number("Q")
         self.leader_age_ms = reader.number("q")
+        self.free_in_ms = reader.number("I")
+        self.slots, self.holders = reader.number("H"), reader.number("H")
         self.owner = reader.text()
         self.reason = reader.text()
         reader.end()
 
     def __repr__(self):
-        name = {YES: "yes", NO: "no", UNKNOWN: "unknown", REJECTED: "rejected"}[self.outcome]
+        name = {YES: "yes", NO: "no", UNKNOWN: "unknown", REJECTED: "rejected", WAITING: "waiting", REENTERED: "reentered"}[self.outcome]
         return f"<{name} token={self.token} index={self.index} owner={self.owner!r} {self.reason}>"
+
+
+Change = collections.namedtuple("Change", "kind index wall_ms lock client token session ttl_ms slots holder")
+
+
+class Changes:
+    """A page of what became of locks."""
+
+    def __init__(self, reader):
+        self.outcome = reader.number("B")
+        self.index = reader.number("Q")
+        self.leader_age_ms = reader.number("q")
+        self.next_after, self.floor = reader.number("Q"), reader.number("Q")
+        self.more, count, self.reason = bool(reader.number("B")), reader.number("H"), reader.text()
+        self.events = [
+            Change(reader.number("B"), reader.number("Q"), reader.number("Q"), reader.text(), reader.text(), reader.number("Q"), reader.number("Q"), reader.number("I"),
+                   reader.number("H"), reader.take(reader.number("H")))
+            for _ in range(count)
+        ]
+        reader.end()
+
+
+def watch_body(name="", after=0, exact=False, limit=1000, deadline_ms=10000):
+    return struct.pack("<I", deadline_ms) + text8(name) + bytes([exact]) + struct.pack("<QH", after, limit)
 
 
 def connect(address, timeout=15):
@@ -79,30 +108,39 @@ def connect(address, timeout=15):
     return socket.create_connection((host, int(port)), timeout)
 
 
-def request_body(kind, deadline_ms, name, handle=b"", seq=0, client="", min_index=0, consistent=False, token=0, session=0, ttl_ms=0, period_ms=0):
+def request_body(kind, deadline_ms, name, handle=b"", seq=0, client="", min_index=0, consistent=False, token=0, session=0, ttl_ms=0, delay_ms=0, period_ms=0, slots=0, further=(), wait=False,
+                 now=False, bound=False):
     body = struct.pack("<I", deadline_ms)
-    if kind in (PREEMPT, RELEASE, CANCEL):
+    if kind == AWAIT:
+        return body + text8(name) + struct.pack("<QB", token, bound)
+    if kind in (PREEMPT, RELEASE, CANCEL, KEEP, BREAK):
         body += handle + struct.pack("<Q", seq) + text8(client) + text8(name)
-        if kind == RELEASE:
+        if kind in (RELEASE, KEEP):
             return body + struct.pack("<Q", token)
-        return body + struct.pack("<QIQH", session, ttl_ms, period_ms, 0) if kind == PREEMPT else body
+        if kind == BREAK:
+            return body + struct.pack("<QBH", token, now, 0)
+        if kind == PREEMPT:
+            body += struct.pack("<QIIQHB", session, ttl_ms, delay_ms, period_ms, slots, len(further)) + b"".join(map(text8, further)) + struct.pack("<BH", wait, 0)
+        return body
     if kind in (OPEN, CLOSE, RENEW):
         body += (b"" if kind == RENEW else handle + struct.pack("<Q", seq)) + text8(client)
-        return body + (struct.pack("<IH", ttl_ms, 0) if kind == OPEN else struct.pack("<Q", session))
+        if kind == RENEW:
+            return body + struct.pack("<QI", session, ttl_ms)
+        return body + (struct.pack("<IIH", ttl_ms, delay_ms, 0) if kind == OPEN else struct.pack("<Q", session))
     if kind == CHECK:
-        return body + struct.pack("<Q", min_index) + bytes([consistent]) + text8(name)
+        return body + struct.pack("<Q", min_index) + bytes([consistent]) + text8(name) + text8(client) + struct.pack("<Q", token)
     return body
 
 
 class Connection:
-    """One client. With a client id, or "" and assign."""
+    """One client. With a client id, or "" and assign; pid: the process that it says to be."""
 
-    def __init__(self, address, client="", assign=False, cluster=bytes(16), timeout=15):
+    def __init__(self, address, client="", assign=False, cluster=bytes(16), timeout=15, pid=0):
         self.socket = connect(address, timeout)
         self.buffer = b""
         self.tag = 0
         self.handle, self.seq = os.urandom(16), 0
-        self.socket.sendall(hello(client, assign, cluster))
+        self.socket.sendall(hello(client, assign, cluster, pid=pid))
         kind, _, body = self.receive()
         reader = Reader(body)
         if kind == REFUSAL:
@@ -183,11 +221,14 @@ class Connection:
     def close_session(self, session, **more):
         return self.change(CLOSE, "", session=session, **more)
 
-    def renew(self, session, client="", deadline_ms=10000):
-        return Result(self.ask(RENEW, request_body(RENEW, deadline_ms, "", client=client, session=session), RESULT))
+    def renew(self, session, client="", deadline_ms=10000, ttl_ms=0):
+        return Result(self.ask(RENEW, request_body(RENEW, deadline_ms, "", client=client, session=session, ttl_ms=ttl_ms), RESULT))
 
     def cancel(self, name, **more):
         return self.change(CANCEL, name, **more)
+
+    def await_grant(self, name, waiter, deadline_ms=10000):
+        return Result(self.ask(AWAIT, request_body(AWAIT, deadline_ms, name, token=waiter), RESULT))
 
     def transfer(self, node, deadline_ms=10000):
         return Result(self.ask(TRANSFER, struct.pack("<I", deadline_ms) + text8(node), RESULT))
@@ -195,29 +236,46 @@ class Connection:
     def remove(self, node, deadline_ms=10000):
         return Result(self.ask(REMOVE, struct.pack("<I", deadline_ms) + text8(node), RESULT))
 
-    def check(self, name, min_index=0, deadline_ms=10000, consistent=False):
-        return Result(self.ask(CHECK, request_body(CHECK, deadline_ms, name, min_index=min_index, consistent=consistent), RESULT))
+    def check(self, name, min_index=0, deadline_ms=10000, consistent=False, client="", token=0):
+        return Result(self.ask(CHECK, request_body(CHECK, deadline_ms, name, min_index=min_index, consistent=consistent, client=client, token=token), RESULT))
 
-    def list_page(self, prefix="", after="", limit=1000, min_index=0):
+    def list_page(self, prefix="", after="", limit=1000, min_index=0, after_token=2**64 - 1):
         """([(lock, owner, token)], more, index)"""
-        body = struct.pack("<IQ", 10000, min_index) + text8(prefix) + text8(after) + struct.pack("<H", limit)
+        body = struct.pack("<IQ", 10000, min_index) + text8(prefix) + text8(after) + struct.pack("<QH", after_token if after else 0, limit)
         reader = self.ask(LIST, body, ROWS)
-        outcome, index, _ = reader.number("B"), reader.number("Q"), reader.number("q")
+        outcome, index, _, _ = reader.number("B"), reader.number("Q"), reader.number("q"), reader.number("I")
         more, count, reason = reader.number("B"), reader.number("H"), reader.text()
         assert outcome == YES, reason
         rows = []
         for _ in range(count):
             rows.append((reader.text(), reader.text(), reader.number("Q")))
-            reader.take(16 + 8 + 4 + 8)  # since when, and in which session for how long
+            reader.take(16 + 8 + 4 + 4 + 8 + 1 + 4 + 4)  # since when, in which session or lease for how long, with which delay, how many wait, and with whom it is held
             reader.text()
             reader.take(reader.number("H"))
         reader.end()
         return rows, bool(more), index
 
+    def show_page(self, name, after_token=0, min_index=0, consistent=False):
+        """([(owner, token, slots, holders)], more)"""
+        reader = self.ask(SHOW, struct.pack("<IQB", 10000, min_index, consistent) + text8(name) + struct.pack("<Q", after_token), ROWS)
+        outcome, _, _, _ = reader.number("B"), reader.number("Q"), reader.number("q"), reader.number("I")
+        more, count, reason = reader.number("B"), reader.number("H"), reader.text()
+        assert outcome == YES, reason
+        rows = []
+        for _ in range(count):
+            assert reader.text() == name
+            owner, token = reader.text(), reader.number("Q")
+            reader.take(8 + 8 + 8 + 4 + 4 + 8 + 1 + 4)  # since when, in which session or lease for how long, and how many wait
+            rows.append((owner, token, reader.number("H"), reader.number("H")))
+            reader.text()
+            reader.take(reader.number("H"))
+        reader.end()
+        return rows, bool(more)
+
     def list(self, prefix=""):
         rows, more = [], True
         while more:
-            page, more, _ = self.list_page(prefix, rows[-1][0] if rows else "")
+            page, more, _ = self.list_page(prefix, *((rows[-1][0], 1000, 0, rows[-1][2]) if rows else ()))
             rows += page
         return rows
 
@@ -235,8 +293,12 @@ class Connection:
                 index, _, token = reader.number("Q"), reader.number("Q"), reader.number("Q")
                 reader.take(16)
                 events.append((index, reader.text(), reader.text(), reader.text(), token))
+                reader.text()                # what a configuration or an address is about
             reader.end()
         return events
+
+    def watch(self, name="", after=0, **more):
+        return Changes(self.ask(WATCH, watch_body(name, after, **more), CHANGES))
 
     def status(self):
         reader = self.ask(STATUS, struct.pack("<I", 10000), STATE)
