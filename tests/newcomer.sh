@@ -29,28 +29,28 @@ for file in /etc/apt/apt.conf.d/*; do
 done
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 cp /etc/hosts "$root/etc/hosts"
-git clone -q . "$root/root/dlock"
+git clone -q . "$root/srv/dlock"
 
 # The second line has just run the unit tests.
 export DEB_BUILD_OPTIONS=nocheck
 passed=0 failed=0 number=0
 # The command lines are the indented ones that begin with apt-get update; "show" is the first, "test" the second.
-sed -n 's/^    \(apt-get update.*\)/\1/p' README.md > "$root/root/lines"
-[ "$(wc -l < "$root/root/lines")" = 2 ] || { echo "newcomer: README.md has not two command lines that begin with apt-get update"; exit 1; }
+sed -n 's/^    \(apt-get update.*\)/\1/p' README.md > "$root/srv/lines"
+[ "$(wc -l < "$root/srv/lines")" = 2 ] || { echo "newcomer: README.md has not two command lines that begin with apt-get update"; exit 1; }
 # The third follows upon the others, as in README.md: its first lines, up to the first that is not indented.
-sed -n '/^## Install/,/^[^ #]/ s/^    //p' README.md | paste -s -d ';' >> "$root/root/lines"
-[ "$(wc -l < "$root/root/lines")" = 3 ] || { echo "newcomer: README.md says not how to install"; exit 1; }
+sed -n '/^## Install/,/^[^ #]/ s/^    //p' README.md | paste -s -d ';' >> "$root/srv/lines"
+[ "$(wc -l < "$root/srv/lines")" = 3 ] || { echo "newcomer: README.md says not how to install"; exit 1; }
 while read -r line; do
         number=$((number + 1))
-        printf 'set -e\nexport DEBIAN_FRONTEND=noninteractive\ncd /root/dlock\n%s\n' "$line" > "$root/root/line"
+        printf 'set -e\nexport DEBIAN_FRONTEND=noninteractive\ncd /srv/dlock\n%s\n' "$line" > "$root/srv/line"
         echo "newcomer: $line"
         if unshare --mount --pid --fork --kill-child sh -c '
                 mount --bind "$0" "$0" && mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && mount -t tmpfs tmpfs "$0/tmp" &&
-                exec chroot "$0" /bin/sh /root/line' "$root" </dev/null; then
+                exec chroot "$0" /bin/sh /srv/line' "$root" </dev/null; then
                 passed=$((passed + 1))
         else
                 failed=$((failed + 1))
         fi
-done < "$root/root/lines"
+done < "$root/srv/lines"
 echo "newcomer: $passed passed, $failed failed"
 [ "$failed" = 0 ]
