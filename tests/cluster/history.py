@@ -643,6 +643,8 @@ class Judge:
         if told and told.session and self.model.sessions[told.session].end <= operation.index:
             self.accuse("a refusal is true", f"as of {operation.index} session {told.session} has ended, and {operation.lock} is about to be free", operation)
         meant = next((hold for hold in holds if hold.token == operation.named), None)
+        if operation.kind == KEEP and not told and not operation.owner and meant and meant.session and self.model.sessions[meant.session].broken <= operation.index:
+            return                      # what an operator broke is nobody's to keep
         wait = self.model.waits.get(operation.named)
         is_own = meant.owner == operation.client if meant else operation.named == 0 and any(hold.owner == operation.client for hold in holds)
         if operation.kind == PREEMPT:

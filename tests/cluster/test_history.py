@@ -822,6 +822,12 @@ def test_a_lease_that_is_broken_is_renewed_no_more():
     no.index = 2
     made.is_caught("sessions", "lives")
     made.operations.remove(no)
+    # Nor is it kept.
+    no = made.refuse("alice", KEEP, "x", 1.2 * S, 1.3 * S, 3, named=2)
+    made.is_true()
+    no.index = 2
+    made.is_caught("a refusal is true")
+    made.operations.remove(no)
     made.renew("alice", 2, 1.2 * S, 1.3 * S)
     made.is_caught("sessions", "was renewed after it was known")
 
