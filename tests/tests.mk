@@ -72,7 +72,7 @@ $(foreach test,$(UNIT_TESTS),$(eval $(call UNIT_TEST,$(test))))
 .PHONY: unit check
 # check's own 4 seconds for a test are few under sanitizers, on a machine that does other things, too.
 unit: $(UNIT_PROGRAMS)
-	@for program in $(UNIT_PROGRAMS); do CK_DEFAULT_TIMEOUT=120 $$program || exit 1; done
+	@for program in $(UNIT_PROGRAMS); do CK_DEFAULT_TIMEOUT=120 $$program || { echo "error: $$program: status $$?"; exit 1; }; done
 
 check: unit
 
