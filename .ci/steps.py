@@ -79,12 +79,14 @@ def run(name, command):
                 if match:
                     good, bad = count([int(group) for group in match.groups()])
                     passed, failed = passed + good, failed + bad
-        status = process.wait()
+        # With what it and all that it waited for computed.
+        _, status, usage = os.wait4(process.pid, 0)
+        status = process.returncode = os.waitstatus_to_exitcode(status)
     if status != 0 and failed == 0:
         failed = 1
     if status == 0 and passed == 0:
         passed = 1
-    result = f"=== {name}: {passed} good, {failed} bad, status {status}, {time.monotonic() - begin:.0f} s"
+    result = f"=== {name}: {passed} good, {failed} bad, status {status}, {time.monotonic() - begin:.0f} s, {usage.ru_utime + usage.ru_stime:.0f} s of computing"
     tell(name, [*lines, result])
     return passed, failed, [result] + (again if failed else [])
 
