@@ -1,9 +1,11 @@
 #include "config/reader.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <ini.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/cleanup.h"
 #include "base/name.h"
@@ -180,4 +182,27 @@ int ini_read(FILE *file, const char *path, const struct reader_target *target, c
                 (void)reader_refuse(&reader, "not readable as an ini line; key = value would be accepted");
         }
         return reader.result;
+}
+
+FILE *ini_open(const char *path, int *ret_error, char error[READER_ERROR_BYTES])
+{
+        /* A pipe opens at once so, and is seen for what it is. */
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        struct stat status = { 0 };
+        FILE *file = NULL;
+
+        if (fd >= 0 && fstat(fd, &status) == 0) {
+                if (S_ISFIFO(status.st_mode)) {
+                        (void)snprintf(error, READER_ERROR_BYTES, "%s: a pipe; a file would be accepted", path);
+                        *ret_error = -EINVAL;
+                        return NULL;
+                }
+                file = fdopen(fd, "r");
+        }
+        *ret_error = file ? 0 : -errno;
+        if (file)
+                (void)TAKE_FD(fd);
+        else
+                (void)snprintf(error, READER_ERROR_BYTES, "%s: %s; a readable file would be accepted", path, strerror(-*ret_error));
+        return file;
 }

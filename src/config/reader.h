@@ -27,6 +27,9 @@ struct reader_target {
         void *user;
 };
 
+/* Opens what ini_read takes. NULL with *ret_error negative errno, and, but for a file that is not there (-ENOENT), with
+ * "PATH: what is wrong; what would be accepted" in error. A pipe is refused: nobody may ever write into it. Never blocks. */
+FILE *ini_open(const char *path, int *ret_error, char error[READER_ERROR_BYTES]);
 /* Reads to the end or to the first refusal. path is for the messages only. 0, or -errno (-EINVAL for what the file says)
  * with "PATH:LINE: what is wrong; what would be accepted" in error. */
 int ini_read(FILE *file, const char *path, const struct reader_target *target, char error[READER_ERROR_BYTES]);

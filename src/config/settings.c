@@ -73,16 +73,12 @@ static int loader_read(struct loader *loader, FILE *file, const char *path, char
 /* A file that is not there says nothing; a link to one was meant to say something. */
 static int loader_read_path(struct loader *loader, const char *path, char error[512])
 {
-        _cleanup_fclose_ FILE *file = fopen(path, "re");
-        int r = -errno;
         struct stat status;
+        int r;
+        _cleanup_fclose_ FILE *file = ini_open(path, &r, error);
 
-        if (!file && r == -ENOENT && lstat(path, &status) < 0)
-                return 0;
-        if (!file) {
-                (void)snprintf(error, 512, "%s: %s; a readable file would be accepted", path, strerror(-r));
-                return r;
-        }
+        if (!file)
+                return r == -ENOENT && lstat(path, &status) < 0 ? 0 : r;
         return loader_read(loader, file, path, error);
 }
 

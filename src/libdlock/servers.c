@@ -130,12 +130,12 @@ static bool take_value(void *user, unsigned line, const char *section, const cha
 
 int servers_load(struct servers *servers, const char *path, char error[SERVERS_ERROR_BYTES])
 {
-        _cleanup_fclose_ FILE *file = fopen(path, "re");
         struct client_ini ini = { .servers = servers };
-        int r = file ? 0 : -errno;
+        int r;
+        _cleanup_fclose_ FILE *file = ini_open(path, &r, error);
 
         if (r < 0 && r != -ENOENT)
-                return refuse(error, "%s: %s; a readable file, or none, would be accepted", path, strerror(-r)), r;
+                return r;
         r = servers_set(servers, "local", error);
         if (r < 0 || !file)
                 return r;

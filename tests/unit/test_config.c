@@ -189,6 +189,21 @@ START_TEST(bytes_that_a_library_would_misread_are_refused)
 }
 END_TEST
 
+START_TEST(pipe_in_place_of_a_file_is_refused_at_once)
+{
+        char path[128];
+
+        ck_assert_int_eq(mkfifo(path_of("leader.ini", path), 0600), 0);
+        ck_assert_int_eq(config_load(directory, CONFIG_LEADER, 0, &config, error), -EINVAL);
+        ck_assert_ptr_nonnull(strstr(error, "leader.ini: a pipe; a file would be accepted"));
+        ck_assert_int_eq(unlink(path), 0);
+        /* What a unit is masked with says nothing. */
+        ck_assert_int_eq(symlink("/dev/null", path), 0);
+        ck_assert_msg(config_load(directory, CONFIG_LEADER, 0, &config, error) == 0, "%s", error);
+        ck_assert_int_eq(unlink(path), 0);
+}
+END_TEST
+
 START_TEST(lines_and_names_that_a_library_would_cut_are_refused)
 {
         char text[1000];
@@ -346,6 +361,7 @@ static Suite *suite(void)
         tcase_add_test(c, values_beyond_their_bounds_are_refused);
         tcase_add_test(c, what_no_key_is_called_is_refused);
         tcase_add_test(c, bytes_that_a_library_would_misread_are_refused);
+        tcase_add_test(c, pipe_in_place_of_a_file_is_refused_at_once);
         tcase_add_test(c, lines_and_names_that_a_library_would_cut_are_refused);
         tcase_add_test(c, tcp_beyond_the_host_must_be_admitted);
         tcase_add_test(c, heartbeat_is_at_most_a_third_of_the_timeout);
