@@ -113,6 +113,17 @@ int tool_ask_node(struct tool *tool, int (*call)(struct dlock *dlock, const char
 
 /* --- text --- */
 
+/* Writes in the other direction, or changes that of what comes after: a name would look like another. */
+static bool turns_text(const unsigned char *s, size_t length)
+{
+        if (length == 2)
+                return s[0] == 0xd8 && s[1] == 0x9c;                    /* U+061C */
+        return length == 3 && s[0] == 0xe2 &&
+               ((s[1] == 0x80 && (s[2] == 0x8e || s[2] == 0x8f)) ||       /* U+200E, U+200F */
+                (s[1] == 0x80 && s[2] >= 0xaa && s[2] <= 0xae) ||         /* U+202A to U+202E */
+                (s[1] == 0x81 && s[2] >= 0xa6 && s[2] <= 0xa9));          /* U+2066 to U+2069 */
+}
+
 /* The length of the UTF-8 sequence at s, 0 when there is none or it is a control character. */
 static size_t clean_length(const unsigned char *s)
 {
@@ -147,11 +158,13 @@ static int print_clean(FILE *file, const char *text)
         while (*s) {
                 size_t length = clean_length(s);
 
-                if (length == 0)
-                        (void)fputc('?', file);
-                else
+                bool is_clean = length > 0 && !turns_text(s, length);
+
+                if (is_clean)
                         (void)fwrite(s, 1, length, file);
-                columns += length ? columns_of(s, length) : 1;
+                else
+                        (void)fputc('?', file);
+                columns += is_clean ? columns_of(s, length) : 1;
                 s += length ? length : 1;
         }
         return columns;

@@ -252,6 +252,16 @@ def test_show_tells_who_holds_a_lock_at_every_node_and_after_a_restart():
         assert len(json.loads(tool(cluster, "--json", "show", "other")[1])["note"]) == 255
 
 
+def test_a_name_that_turns_text_is_shown_as_one_that_does():
+    with Cluster(followers=0) as cluster:
+        name = "job/\u202ekcabllor\u2066"
+        assert tool(cluster, "--client", "alice", "preempt", name)[0] == 0
+        for command in (("list",), ("check", name), ("history", name)):
+            out = tool(cluster, *command)[1]
+            assert "job/?kcabllor?" in out and "\u202e" not in out, out
+        assert json.loads(tool(cluster, "--json", "check", name)[1])["lock"] == name
+
+
 def test_the_client_id_is_made_once_per_user_and_kept():
     with Cluster(followers=0) as cluster:
         first, again, other = tool(cluster, "whoami"), tool(cluster, "whoami"), tool(cluster, "whoami", user=1001)
