@@ -20,8 +20,19 @@ if not BUILD.is_absolute():
     BUILD = ROOT / BUILD
 DLOCKD, DLOCKCTL = BUILD / "dlockd", BUILD / "dlockctl"
 NETWORK, DISK = BUILD / "tests/network", BUILD / "tests/disk.so"
-# Sanitizers and shared machines are slow; every wait ends with its event, this is only its bound.
-PATIENCE = float(os.environ.get("PATIENCE", "30"))
+PATIENCE = wire.PATIENCE
+# An election takes place when a node is gone, and not when one did not run for a while.
+STEADY = f"[election]\ntimeout = {round(1000 * PATIENCE / 6)}ms\n"
+
+
+def ms(seconds):
+    """Of what must not end while a test looks: so long, and longer where all is slow."""
+    return round(1000 * seconds * PATIENCE / 30)
+
+
+def lasting(seconds):
+    """The same, as dlockctl takes it."""
+    return f"{ms(seconds)}ms"
 
 
 def wait_until(event, what, bound=PATIENCE):
@@ -101,7 +112,7 @@ class Node:
 
     def status(self):
         with contextlib.suppress(OSError, wire.Closed, wire.Refused):
-            with wire.Connection(self.address, timeout=5) as connection:
+            with wire.Connection(self.address, timeout=PATIENCE / 6) as connection:
                 return connection.status()
         return None
 

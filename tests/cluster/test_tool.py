@@ -11,7 +11,7 @@ import subprocess
 import time
 
 import wire
-from nodes import DLOCKCTL, Cluster, wait_until
+from nodes import DLOCKCTL, PATIENCE, Cluster, wait_until
 
 
 def variables_of(cluster, home, server=None):
@@ -33,7 +33,7 @@ def tool(cluster, *arguments, server=None, user=None, **environment):
         os.chown(home, user, user)
         cluster.directory.chmod(0o755)
     variables = {**variables_of(cluster, home, server), **environment}
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, env=variables, user=user, stdin=subprocess.DEVNULL)
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=2 * PATIENCE, env=variables, user=user, stdin=subprocess.DEVNULL)
     return done.returncode, done.stdout, done.stderr
 
 

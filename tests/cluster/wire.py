@@ -7,6 +7,11 @@ import os
 import socket
 import struct
 
+# Sanitizers and shared machines are slow; every wait ends with its event, this is only its bound.
+PATIENCE = float(os.environ.get("PATIENCE", "30"))
+# For an answer: by its node, and by who has asked.
+DEADLINE_MS, ANSWER_S = int(1000 * PATIENCE / 3), PATIENCE / 2
+
 "localhost".encode("idna")  # loads what resolving needs, before a test becomes a user who may not read it
 
 HELLO, PREEMPT, RELEASE, CHECK, LIST, HISTORY, STATUS, CANCEL, MEMBERS, TRANSFER, REMOVE, BACKUP, SHOW, OPEN, CLOSE, RENEW, AWAIT, KEEP, BREAK = range(1, 20)
@@ -93,11 +98,11 @@ class Changes:
         reader.end()
 
 
-def watch_body(name="", after=0, exact=False, limit=1000, deadline_ms=10000):
+def watch_body(name="", after=0, exact=False, limit=1000, deadline_ms=DEADLINE_MS):
     return struct.pack("<I", deadline_ms) + text8(name) + bytes([exact]) + struct.pack("<QH", after, limit)
 
 
-def connect(address, timeout=15):
+def connect(address, timeout=ANSWER_S):
     """address: a socket path or "host:port"."""
     if address.startswith("/"):
         connection = socket.socket(socket.AF_UNIX)
@@ -135,7 +140,7 @@ def request_body(kind, deadline_ms, name, handle=b"", seq=0, client="", min_inde
 class Connection:
     """One client. With a client id, or "" and assign; pid: the process that it says to be."""
 
-    def __init__(self, address, client="", assign=False, cluster=bytes(16), timeout=15, pid=0):
+    def __init__(self, address, client="", assign=False, cluster=bytes(16), timeout=ANSWER_S, pid=0):
         self.socket = connect(address, timeout)
         self.buffer = b""
         self.tag = 0
@@ -192,7 +197,7 @@ class Connection:
         assert (got, got_tag) == (answer, tag), (got, got_tag)
         return Reader(data)
 
-    def change(self, kind, name, handle=None, seq=None, client="", deadline_ms=10000, token=None, **more):
+    def change(self, kind, name, handle=None, seq=None, client="", deadline_ms=DEADLINE_MS, token=None, **more):
         """A handle that nothing was accepted of is not known to the cluster: after a refusal, take another.
         token: of the hold that a release gives up; None: of whichever there is when it is asked."""
         if kind == RELEASE and token is None:
@@ -221,27 +226,27 @@ class Connection:
     def close_session(self, session, **more):
         return self.change(CLOSE, "", session=session, **more)
 
-    def renew(self, session, client="", deadline_ms=10000, ttl_ms=0):
+    def renew(self, session, client="", deadline_ms=DEADLINE_MS, ttl_ms=0):
         return Result(self.ask(RENEW, request_body(RENEW, deadline_ms, "", client=client, session=session, ttl_ms=ttl_ms), RESULT))
 
     def cancel(self, name, **more):
         return self.change(CANCEL, name, **more)
 
-    def await_grant(self, name, waiter, deadline_ms=10000):
+    def await_grant(self, name, waiter, deadline_ms=DEADLINE_MS):
         return Result(self.ask(AWAIT, request_body(AWAIT, deadline_ms, name, token=waiter), RESULT))
 
-    def transfer(self, node, deadline_ms=10000):
+    def transfer(self, node, deadline_ms=DEADLINE_MS):
         return Result(self.ask(TRANSFER, struct.pack("<I", deadline_ms) + text8(node), RESULT))
 
-    def remove(self, node, deadline_ms=10000):
+    def remove(self, node, deadline_ms=DEADLINE_MS):
         return Result(self.ask(REMOVE, struct.pack("<I", deadline_ms) + text8(node), RESULT))
 
-    def check(self, name, min_index=0, deadline_ms=10000, consistent=False, client="", token=0):
+    def check(self, name, min_index=0, deadline_ms=DEADLINE_MS, consistent=False, client="", token=0):
         return Result(self.ask(CHECK, request_body(CHECK, deadline_ms, name, min_index=min_index, consistent=consistent, client=client, token=token), RESULT))
 
     def list_page(self, prefix="", after="", limit=1000, min_index=0, after_token=2**64 - 1):
         """([(lock, owner, token)], more, index)"""
-        body = struct.pack("<IQ", 10000, min_index) + text8(prefix) + text8(after) + struct.pack("<QH", after_token if after else 0, limit)
+        body = struct.pack("<IQ", DEADLINE_MS, min_index) + text8(prefix) + text8(after) + struct.pack("<QH", after_token if after else 0, limit)
         reader = self.ask(LIST, body, ROWS)
         outcome, index, _, _ = reader.number("B"), reader.number("Q"), reader.number("q"), reader.number("I")
         more, count, reason = reader.number("B"), reader.number("H"), reader.text()
@@ -257,7 +262,7 @@ class Connection:
 
     def show_page(self, name, after_token=0, min_index=0, consistent=False):
         """([(owner, token, slots, holders)], more)"""
-        reader = self.ask(SHOW, struct.pack("<IQB", 10000, min_index, consistent) + text8(name) + struct.pack("<Q", after_token), ROWS)
+        reader = self.ask(SHOW, struct.pack("<IQB", DEADLINE_MS, min_index, consistent) + text8(name) + struct.pack("<Q", after_token), ROWS)
         outcome, _, _, _ = reader.number("B"), reader.number("Q"), reader.number("q"), reader.number("I")
         more, count, reason = reader.number("B"), reader.number("H"), reader.text()
         assert outcome == YES, reason
@@ -283,7 +288,7 @@ class Connection:
         """[(index, kind, lock, client, token)]"""
         events, after, more = [], 0, True
         while more:
-            body = struct.pack("<I", 10000) + text8(name) + struct.pack("<QH", after, 1000)
+            body = struct.pack("<I", DEADLINE_MS) + text8(name) + struct.pack("<QH", after, 1000)
             reader = self.ask(HISTORY, body, EVENTS)
             outcome = reader.number("B")
             reader.take(16)
@@ -301,7 +306,7 @@ class Connection:
         return Changes(self.ask(WATCH, watch_body(name, after, **more), CHANGES))
 
     def status(self):
-        reader = self.ask(STATUS, struct.pack("<I", 10000), STATE)
+        reader = self.ask(STATUS, struct.pack("<I", DEADLINE_MS), STATE)
         state = {key: reader.text() for key in ("node", "role", "leader", "version")}
         state["cluster"] = reader.take(16)
         for key in ("term", "commit", "applied", "log_first", "log_last", "locks", "voters", "members"):
