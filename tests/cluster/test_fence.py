@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import subprocess
 
-from nodes import DLOCKCTL, ROOT, Cluster, wait_until
+from nodes import DLOCKCTL, PATIENCE, ROOT, Cluster, wait_until
 from test_tool import tool, variables_of
 
 # Holds a lock, waits until it is told to go on, and writes without another look.
@@ -40,7 +40,7 @@ class Holder:
     def finish(self):
         """(status, stderr)"""
         (self.scratch / f"{self.name}.go").touch()
-        _, error = self.process.communicate(timeout=60)
+        _, error = self.process.communicate(timeout=2 * PATIENCE)
         return self.process.returncode, error
 
 
@@ -125,7 +125,7 @@ def test_fence_says_what_is_wrong_and_passes_statuses_on():
         done = fence("--timeout", "100ms", "--token", "8", file)
         assert done[0] == 4 and "nothing has happened" in done[2], done
         assert fence("--timeout", "100ms", "--token", "8", file, "true")[0] == 124
-        busy.communicate(timeout=30)
+        busy.communicate(timeout=PATIENCE)
         assert busy.returncode == 0 and fence("--token", "8", file)[0] == 0
 
 
@@ -134,7 +134,7 @@ def test_a_fence_that_puts_something_into_place_answers_programs_and_keeps_its_m
         file, path = cluster.directory / "report.fence", cluster.directory / "report"
 
         def put(token, text, into, memory, *more):
-            done = subprocess.run([DLOCKCTL, *more, "fence", "--token", str(token), "--into", into, memory], input=text, capture_output=True, text=True, timeout=30,
+            done = subprocess.run([DLOCKCTL, *more, "fence", "--token", str(token), "--into", into, memory], input=text, capture_output=True, text=True, timeout=PATIENCE,
                                   cwd=cluster.directory, check=False)
             return done.returncode, done.stdout, done.stderr
         status, out, error = put(6, "six\n", path, file, "--json")
