@@ -5,22 +5,22 @@ import signal
 import subprocess
 
 import wire
-from nodes import BUILD, PATIENCE, Cluster, wait_until
+from nodes import BUILD, PATIENCE, Cluster, ms, wait_until
 
-# Sanitizers make elections slow.
-TTL_MS = 5000 if PATIENCE <= 30 else 20000
+# An election fits in, and a while in which somebody does not run.
+TTL_MS = ms(10)
 STOP_MS = TTL_MS // 10
 
 
 class Holder:
     """tests/cluster/holder.c, with what it has told so far."""
 
-    def __init__(self, cluster, lock, nodes, ttl_ms=TTL_MS, bound=()):
+    def __init__(self, cluster, lock, nodes, ttl_ms=TTL_MS, stop_ms=STOP_MS, bound=()):
         """bound: words behind "bound", if it shall be; servers are the nodes' sockets, or what is a text."""
         self.output = cluster.directory / f"holder-{lock}"
         environment = {"PATH": os.environ["PATH"], "HOME": str(cluster.directory), "XDG_STATE_HOME": str(cluster.directory), "DLOCK_CLIENT": "holder"}
         with open(self.output, "wb") as output:
-            self.process = subprocess.Popen([BUILD / "tests/holder", ",".join(node if isinstance(node, str) else node.address for node in nodes), lock, str(ttl_ms), str(STOP_MS), *bound],
+            self.process = subprocess.Popen([BUILD / "tests/holder", ",".join(node if isinstance(node, str) else node.address for node in nodes), lock, str(ttl_ms), str(stop_ms), *bound],
                                             stdin=subprocess.PIPE, stdout=output, env=environment)
         self.token = int(wait_until(lambda: self.told("granted"), "the lease is granted")[0][0])
         if bound:
@@ -84,15 +84,16 @@ def test_a_lease_outlives_nodes_that_stop_or_die():
 
 
 def test_a_lease_that_nobody_can_renew_is_lost_before_it_ends():
-    with Cluster() as cluster, Holder(cluster, "job", cluster.nodes) as holder:
+    ttl_ms, stop_ms = ms(10), ms(3.2)
+    with Cluster() as cluster, Holder(cluster, "job", cluster.nodes, ttl_ms, stop_ms) as holder:
         holder.wait_for_renewals(1)
         for node in cluster.nodes:
             node.process.send_signal(signal.SIGSTOP)
         lost = int(wait_until(lambda: holder.told("lost"), "it is lost")[0][0])
         assert holder.told("at-risk"), holder.lines()
         deadline = holder.deadline()
-        # Not before it must be, and with almost all the time to stop that was asked for.
-        assert deadline - STOP_MS <= lost < deadline - STOP_MS // 2, (lost, holder.lines())
+        # Not before it must be, and, if it only runs, with almost all the time to stop that was asked for.
+        assert deadline - stop_ms <= lost < deadline - stop_ms // 8, (lost, holder.lines())
         for node in cluster.nodes:
             node.process.send_signal(signal.SIGCONT)
         wait_until(lambda: owner_of(cluster.leader, "job") == ("", 0), "nobody renews it, and it ends")
@@ -108,7 +109,7 @@ def test_a_holder_that_was_stopped_learns_that_it_lost_its_lease():
         assert not holder.told("lost")
         holder.process.send_signal(signal.SIGCONT)
         wait_until(lambda: holder.told("lost"), "it learns of it")
-        assert owner_of(cluster.leader, "job") == ("next", got.token)
+        assert wait_until(lambda: owner_of(cluster.leader, "job"), "a leader tells") == ("next", got.token)
 
 
 def test_pain_6_what_is_bound_to_a_process_ends_with_it_however_long_its_lease():
@@ -170,8 +171,8 @@ def test_who_says_to_be_another_process_binds_nothing_to_it():
     with Cluster(followers=0) as cluster, subprocess.Popen(["sleep", "1000"]) as other:
         node = cluster.leader
         with node.client("me", pid=other.pid) as client, node.client("me", pid=os.getpid()) as own:
-            session = client.open_session(60000).token
-            mine = own.open_session(60000).token
+            session = client.open_session(3600000).token
+            mine = own.open_session(3600000).token
             assert client.preempt("job", session=session).outcome == wire.YES
             client.send(wire.AWAIT, wire.request_body(wire.AWAIT, 60000, "", token=session, bound=True))
             own.send(wire.AWAIT, wire.request_body(wire.AWAIT, 60000, "", token=mine, bound=True))
