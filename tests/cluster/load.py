@@ -571,7 +571,7 @@ class Load:
         self.hurry.set()
         self.until.set()
         for client in self.clients:
-            client.join(3 * PATIENCE_S)
+            client.join(8 * PATIENCE_S)
             assert not client.is_alive(), f"{client.name} hangs"
         self.raise_errors()
         return self.operations()
