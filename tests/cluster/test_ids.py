@@ -4,8 +4,8 @@ import signal
 import time
 
 import wire
-from nodes import Cluster, wait_until
-from test_care import empty
+from nodes import PATIENCE, Cluster, wait_until
+from test_care import RETURN_S, empty
 
 # An empty leader listens for so long for a cluster that is there already.
 LISTEN_S = 3
@@ -21,11 +21,16 @@ def let_it_listen(leader):
     (leader.config / "leader.ini").write_text(text.replace("bootstrap = now\n", ""))
 
 
+def wait_until_it_leads(leader):
+    """Again: from when all has been well for a while, which begins anew with whoever does not run for a moment."""
+    wait_until(lambda: (leader.status() or {}).get("role") == "leader", lambda: "it leads again\n" + leader.log(), RETURN_S + 2 * PATIENCE)
+
+
 def expect_let_in_again(cluster, cluster_id):
     """It makes no second cluster: it is let in as a new node, in the place of the one whose name it has, and leads again."""
     leader = cluster.leader
     wait_until(lambda: "found a cluster that is there already" in leader.log(), lambda: "it hears of the cluster\n" + "\n".join(node.log()[-3000:] for node in cluster.nodes))
-    wait_until(lambda: (leader.status() or {}).get("role") == "leader", lambda: "it leads again\n" + leader.log())
+    wait_until_it_leads(leader)
     assert node_ids(cluster)[0][0] == cluster_id
     assert leader.status()["members"] == 3 and leader.status()["voters"] == 3, leader.status()
 
@@ -157,7 +162,7 @@ def test_an_emptied_leader_asks_at_every_address_to_join_at_before_it_makes_a_cl
         empty(leader)
         leader.configure([*(f"127.0.0.{host}:{silent.getsockname()[1]}" for host in (1, 2, 3)), cluster.followers[0].peer])
         leader.launch()
-        wait_until(lambda: (leader.status() or {}).get("role") == "leader", lambda: "it leads again\n" + leader.log())
+        wait_until_it_leads(leader)
         assert node_ids(cluster)[0][0] == cluster_id
         # With nobody to answer it makes one in the end.
         for node in cluster.nodes:
@@ -187,7 +192,7 @@ def test_two_nodes_that_each_know_the_other_to_have_stopped_meet_again():
             wait_until(node.is_ready, lambda: f"{node.name} has another leader\n{node.log()}")
         second.stop()
         leader.start()
-        wait_until(lambda: (leader.status() or {}).get("role") == "leader", lambda: "it leads again\n" + leader.log())
+        wait_until_it_leads(leader)
         second.start()
         wait_until(second.is_ready, lambda: "it finds the leader\n" + "\n".join(node.log()[-800:] for node in cluster.nodes))
 
