@@ -105,7 +105,7 @@ def test_a_holder_that_was_stopped_learns_that_it_lost_its_lease():
         holder.wait_for_renewals(1)
         holder.process.send_signal(signal.SIGSTOP)
         with cluster.leader.client("next") as other:
-            got = wait_until(lambda: (lambda result: result if result.outcome == wire.YES else None)(other.preempt("job")), "it is another's")
+            got = wait_until(lambda: (lambda result: result if result.outcome == wire.YES else None)(other.preempt("job")), "it is another's", 3 * PATIENCE)
             assert got.token > holder.token
         assert not holder.told("lost")
         holder.process.send_signal(signal.SIGCONT)

@@ -125,16 +125,18 @@ def test_sessions_outlive_the_death_of_all_nodes_and_have_their_whole_time_after
 def test_pain_5_a_leader_that_was_stopped_ends_nobody_when_it_goes_on():
     with Cluster(followers=0) as cluster:    # alone, it has lost no leadership meanwhile
         node = cluster.leader
-        with node.client("patient") as client:
+        with node.client("patient", timeout=2 * PATIENCE) as client:
             lease = client.preempt("a", ttl_ms=ms(4)).token
             os.kill(node.process.pid, signal.SIGSTOP)
             try:
                 time.sleep(ms(5) / 1000)     # for longer than it lives
-                client.send(wire.RENEW, wire.request_body(wire.RENEW, 10000, "", client="patient", session=lease))
+                client.send(wire.RENEW, wire.request_body(wire.RENEW, int(1000 * PATIENCE), "", client="patient", session=lease))
             finally:
                 os.kill(node.process.pid, signal.SIGCONT)
             kind, _, data = client.receive()
-            assert kind == wire.RESULT and wire.Result(wire.Reader(data)).outcome == wire.YES
+            assert kind == wire.RESULT, kind
+            renewed = wire.Result(wire.Reader(data))
+            assert renewed.outcome == wire.YES, (renewed, node.log())
             assert not kinds(node, "expire")
             wait_until(lambda: not row_of(node, "a"), "it ends when nobody renews it any more")
 
