@@ -219,7 +219,7 @@ def test_a_transfer_by_hand_is_for_good_until_the_target_dies():
 
 
 def test_every_node_tells_its_journal_who_is_a_member_who_was_handed_leadership_and_that_it_was_paused():
-    with Cluster() as cluster:
+    with Cluster(settings=f"[election]\ntimeout = {lasting(4)}\n") as cluster:
         leader, first, second = cluster.nodes
         ids = {name: member["id"] for name, member in members(cluster, leader).items()}
         for name, journal in (("follower-1", leader.log), ("follower-2", leader.log), ("this node", first.log)):

@@ -5,7 +5,7 @@ import re
 import time
 
 import wire
-from nodes import DLOCKCTL, Cluster, lasting, ms, wait_until
+from nodes import DLOCKCTL, STEADY, Cluster, lasting, ms, wait_until
 from test_care import wait_for_leader
 from test_queues import Waiter, shown, wait_for_queue
 from test_run import one_line
@@ -112,22 +112,24 @@ def test_a_break_at_once_delays_the_next_and_so_does_a_session_that_expires():
 
 
 def test_a_failover_in_a_delay_makes_it_longer_and_not_shorter():
-    with Cluster() as cluster, contextlib.ExitStack() as stack:
+    with Cluster(settings=STEADY) as cluster, contextlib.ExitStack() as stack:
         servers = ",".join(node.address for node in cluster.nodes)
         lose(cluster, "looked-at", "--lock-delay", "10min")
         lost = tool(cluster, "--json", "--client", "dead", "preempt", "--ttl", lasting(3), "--lock-delay", lasting(6), "job")
         assert lost[0] == 0, lost
         waiter = stack.enter_context(Waiter(cluster, "--json", "preempt", "--ttl", "20s", "--wait", "job", client="next", server=servers))
         with cluster.leader.client("looks") as client:
-            over = wait_until(lambda: (lambda seen: None if seen.owner else seen)(client.check("job", consistent=True)), "the lease is over")
-        # It was over by then, and its delay is still to come.
-        seen = time.monotonic()
+            def over():
+                """Since when, at the latest, it has so much of its delay to come."""
+                seen, told = time.monotonic(), client.check("job", consistent=True)
+                return (seen, told.free_in_ms) if told.outcome == wire.NO else None
+            seen, left = wait_until(over, "the lease is over")
         cluster.leader.kill()
         wait_for_leader(cluster)
         assert 0 < free_in(cluster, "looked-at", cluster.followers[0].address) <= 600000
         status, out, error = waiter.finish()
         assert status == 0, (out, error)
-        assert time.monotonic() - seen > over.free_in_ms / 1000
+        assert time.monotonic() - seen > left / 1000
         token = json.loads(out)["token"]
         rows = [json.loads(line) for line in tool(cluster, "--json", "history", server=cluster.followers[0].address)[1].splitlines()]
         end = next(row for row in rows if row["kind"] == "expire" and row["lock"] == "job")
