@@ -11,7 +11,7 @@ import threading
 import time
 
 import wire
-from nodes import DLOCKD, PATIENCE, Cluster, wait_until
+from nodes import DLOCKD, PATIENCE, STEADY, Cluster, wait_until
 
 
 def picture(node):
@@ -326,7 +326,7 @@ def test_a_leader_on_a_full_disk_stops_says_what_to_do_and_comes_back():
 
 def test_a_snapshot_that_cannot_be_kept_is_tried_again_in_peace_until_it_can():
     assert os.geteuid() == 0, "run as root: it mounts a small file system"
-    cluster = Cluster(followers=2, settings="[log]\nkeep_entries = 1000\n")
+    cluster = Cluster(followers=2, settings=f"[log]\nkeep_entries = 1000\n{STEADY}")     # another leader has room
     leader, away = cluster.leader, cluster.followers[0]
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m,nr_inodes=50", "tmpfs", leader.data], check=True)
     try:
