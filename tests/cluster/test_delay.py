@@ -35,8 +35,8 @@ def cluster_ms(cluster, index):
 
 def test_an_expired_lease_leaves_its_lock_to_nobody_for_its_delay_and_everybody_is_told_how_long():
     with Cluster() as cluster:
-        lost = lose(cluster, "soon", "--lock-delay", "6s")
         lose(cluster, "job", "--lock-delay", "10min")
+        lost = lose(cluster, "soon", "--lock-delay", "6s")
         for client in ("next", "dead"):      # who lost it is no exception
             status, out, error = tool(cluster, "--client", client, "preempt", "job")
             assert status == 1 and re.fullmatch(r"job: free in \d+\.\d s \(lock-delay after dead lost it\)\n", out) and error == "", (status, out, error)
@@ -158,6 +158,10 @@ def test_a_delay_outlives_the_restart_of_every_node():
 def test_run_says_that_the_lock_was_lost_and_waits_until_it_may_have_it():
     with Cluster(followers=0) as cluster:
         lose(cluster, "soon", "--lock-delay", "4s")
+        assert tool(cluster, "run", "--wait", "soon", "echo", "ran") == (0, "ran\n", "")
+        end = next(index for index, kind, _ in kinds(cluster, "soon") if kind == "expire")
+        granted = next(index for index, kind, _ in kinds(cluster, "soon") if kind in ("preempt", "grant") and index > end)
+        assert cluster_ms(cluster, granted) - cluster_ms(cluster, end) >= 4000
         lose(cluster, "job", "--lock-delay", "10min")
         status, out, error = tool(cluster, "run", "job", "echo", "ran")
         assert status == 119 and out == "" and one_line(error) and re.search(r"job is free in \d+\.\d s \(lock-delay after dead lost it\)", error), (status, out, error)
@@ -166,7 +170,6 @@ def test_run_says_that_the_lock_was_lost_and_waits_until_it_may_have_it():
         assert status == 118 and out == "" and re.search(r"job is free in \d min \(lock-delay\)", error), (status, out, error)
         status, out, error = tool(cluster, "hold", "--try", "job")
         assert status == 119 and out == "" and re.search(r"job is nobody's yet, free in \d min \(lock-delay\)", error), (status, out, error)
-        assert tool(cluster, "run", "--wait", "soon", "echo", "ran") == (0, "ran\n", "")
 
 
 def test_what_is_not_said_depends_on_the_time_to_live_and_what_stops_a_command():
