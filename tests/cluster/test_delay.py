@@ -48,7 +48,7 @@ def test_an_expired_lease_leaves_its_lock_to_nobody_for_its_delay_and_everybody_
         for server in (node.address for node in cluster.nodes):
             for command in ("check", "show"):
                 status, out, error = tool(cluster, command, "--consistent", "job", server=server)
-                assert status == 1 and re.match(r"job: free in \d min \(lock-delay\) \(as of entry", out), (status, out, error)
+                assert status == 1 and re.match(r"job: free in \d+ min \(lock-delay\) \(as of entry", out), (status, out, error)
                 said = json.loads(tool(cluster, "--json", command, "--consistent", "job", server=server)[1])
                 assert said["owner"] is None and 0 < said["free_in_ms"] <= 600000, said
         assert tool(cluster, "list")[1].count("job") == 0
