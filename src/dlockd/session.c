@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/diag.h"
 #include "base/random.h"
 #include "dlockd/backup.h"
@@ -344,6 +345,8 @@ static void on_clients(void *context, uint32_t events)
         struct session_table *table = context;
 
         (void)events;
+        /* The last tick may be long ago, of a node that stood still: what it reads now is not asked then. */
+        table->now = clock_monotonic_ms();
         for (unsigned i = 0; i < DRAIN_ROUNDS && drain(table); i++)
                 daemon_want_turn(table->daemon);
 }

@@ -412,6 +412,19 @@ def test_a_consistent_check_sees_the_newest_change_from_any_node():
                 assert (seen.owner, seen.token) == ((owner.client, got.token) if number % 2 == 0 else ("", 0)), (seen, got)
 
 
+def test_what_reached_a_node_that_stood_still_is_asked_when_it_goes_on():
+    with Cluster(followers=0) as cluster, cluster.leader.client("early") as client:
+        for number in range(3):
+            cluster.leader.process.send_signal(signal.SIGSTOP)
+            begin, handle = time.monotonic(), os.urandom(16)
+            client.send(wire.PREEMPT, wire.request_body(wire.PREEMPT, 2500, f"job/{number}", handle, 1))
+            # There is no event to wait for in a node that stands still, for longer than its client has patience.
+            while time.monotonic() < begin + 3:
+                time.sleep(0.1)
+            cluster.leader.process.send_signal(signal.SIGCONT)
+            assert client.receive()[2][0] == wire.YES
+
+
 def test_pain_17_a_leader_that_was_stopped_and_deposed_gives_no_old_answer():
     with Cluster() as cluster:
         old = cluster.leader
