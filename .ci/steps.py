@@ -35,20 +35,20 @@ FIRST = [
 ]
 # The cluster tests of what depends on a Debian's C library, systemd and SQLite: the programs as people and scripts use them, backups, upgrades,
 # and nodes under all faults. On Debian 13 these, after all that needs no real processes.
-ON_DEBIAN_13 = "test_tool. test_run. test_hold_command. test_fence. test_settings. test_service. test_upgrade. test_witness. backup restore under_all_faults"
+ON_DEBIAN_13 = "test_tool. test_run. test_settings. test_service. test_upgrade. backup restore under_all_faults"
 # Then these, AT_A_TIME of them, whatever takes long first: when one ends, the next begins. The steps of one share a build directory, and are run in order.
 # What only computes is nice to what waits for timeouts.
-AT_A_TIME = 4
+AT_A_TIME = 3
 CHAINS = [
     [("hosts", ["env", "SHARDS=3", "make", "system"])],
     # README's two command lines, its tests among them, on a fresh minimal Debian.
-    [("newcomer", ["env", "SHARDS=2", "NEMESIS_SECONDS=150", "make", "newcomer"])],
+    [("newcomer", ["env", "SHARDS=2", "PATIENCE=60", "NEMESIS_SECONDS=150", "make", "newcomer"])],
     [
         ("sanitizers, units", ["make", JOBS, "sanitize-unit"]),
         ("sanitizers, processes", ["env", "SHARDS=2", "make", "sanitize-cluster"]),
     ],
     [("mutations", ["nice", "make", "mutations"])],
-    [("Debian 13", ["env", "SUITE=trixie", "SHARDS=2", "NEMESIS_SECONDS=20", f"WORDS={ON_DEBIAN_13}", "make", "newcomer"])],
+    [("Debian 13", ["env", "SUITE=trixie", "SHARDS=2", "PATIENCE=60", "NEMESIS_SECONDS=20", f"WORDS={ON_DEBIAN_13}", "make", "newcomer"])],
     [
         ("clang", ["make", "BUILD=build/clang", "CC=clang", "all"]),
         ("clang tests", ["make", "BUILD=build/clang", "CC=clang", "check"]),

@@ -212,7 +212,7 @@ sanitize-unit:
 	$(MAKE) BUILD=$(BUILD)/asan $(ASAN) unit replay sim
 	$(MAKE) BUILD=$(BUILD)/tsan $(TSAN) UNIT_TESTS='$(STORE_TESTS)' unit
 sanitize-cluster:
-	PATIENCE=90 NEMESIS_SECONDS=70 $(MAKE) BUILD=$(BUILD)/asan $(ASAN) cluster
+	PATIENCE=90 NEMESIS_SECONDS=70 MANY_LOCKS=100000 $(MAKE) BUILD=$(BUILD)/asan $(ASAN) cluster
 	PATIENCE=90 $(MAKE) BUILD=$(BUILD)/tsan $(TSAN) cluster WORDS='200_clients rules 30_kills_of_followers'
 
 # The show of README.md, and all the tests that need no booted host.

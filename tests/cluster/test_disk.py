@@ -356,7 +356,8 @@ def test_a_snapshot_that_cannot_be_kept_is_tried_again_in_peace_until_it_can():
 def test_a_million_locks_under_one_prefix_are_listed_without_delaying_others():
     with Cluster(followers=1) as cluster:
         leader, follower = cluster.nodes
-        total, names = 1000000, 0
+        # Fewer under sanitizers, where what counts is each page.
+        total, names = int(os.environ.get("MANY_LOCKS", "1000000")), 0
         with leader.client("hoarder", timeout=2 * PATIENCE) as hoarder:
             handles = [os.urandom(16) for _ in range(1000)]
             for seq in range(1, total // len(handles) + 1):
@@ -372,7 +373,7 @@ def test_a_million_locks_under_one_prefix_are_listed_without_delaying_others():
             with follower.client("other") as other:
                 while not done.is_set():
                     begin = time.monotonic()
-                    assert other.check("many/0500/0500").outcome == wire.YES
+                    assert other.check("many/0050/0500").outcome == wire.YES
                     waits.append(time.monotonic() - begin)
         watcher = threading.Thread(target=look)
         watcher.start()
