@@ -1,7 +1,8 @@
 /* fake_node.h - nodes that say what a test wants them to say, and a client of them.
  *
  * Both ends run in one process: the handle through its event loop calls, the
- * nodes by hand; time passes when a test says so. For one test program each. */
+ * nodes by hand. Time is the test's: however long something takes, it goes on
+ * when the test says so, and by what was waited for. For one test program each. */
 #pragma once
 
 #include <check.h>
@@ -24,49 +25,58 @@
 #include "unit/suite.h"
 
 #define NODES 3
-/* Real time: nothing here takes a tenth of it. */
+/* Of the test's time: nothing here takes a tenth of it. */
 #define PATIENCE_MS 8000
 
 static char directory[64];
 static struct id128 cluster;
 static struct dlock *dlock;
 
-/* --- time: what a client measures with goes on when a test says so --- */
+/* --- time: nobody's but the test's --- */
 
-static uint64_t skipped_ms;
-/* While it is stopped, only then. */
+/* What a client measures with; some time after the machine's start. */
+static uint64_t clock_ms = 1000000;
+/* While it is stopped, only pass_ms moves it. */
 static bool clock_stopped;
-static struct timespec stopped_at;
+/* What the nodes do while a call of the library's blocks. */
+static void (*while_blocked)(void);
 
 int clock_gettime(clockid_t clock, struct timespec *ret_time)
 {
-        int r = (int)syscall(SYS_clock_gettime, clock, ret_time);
-
-        if (clock == CLOCK_BOOTTIME) {
-                if (clock_stopped)
-                        *ret_time = stopped_at;
-                ret_time->tv_nsec += (long)(skipped_ms % 1000) * 1000000;
-                ret_time->tv_sec += (time_t)(skipped_ms / 1000) + ret_time->tv_nsec / 1000000000;
-                ret_time->tv_nsec %= 1000000000;
-        }
-        return r;
+        if (clock != CLOCK_BOOTTIME)
+                return (int)syscall(SYS_clock_gettime, clock, ret_time);
+        *ret_time = (struct timespec){ .tv_sec = (time_t)(clock_ms / 1000), .tv_nsec = (long)(clock_ms % 1000) * 1000000 };
+        return 0;
 }
 
 static inline void stop_clock(void)
 {
-        clock_stopped = false;
-        (void)syscall(SYS_clock_gettime, CLOCK_BOOTTIME, &stopped_at);
         clock_stopped = true;
 }
 
-static inline void pass_ms(unsigned ms)
+static inline void pass_ms(uint64_t ms)
 {
-        skipped_ms += ms;
+        clock_ms += ms;
 }
 
 static inline void pass_s(unsigned seconds)
 {
-        skipped_ms += seconds * UINT64_C(1000);
+        pass_ms(seconds * UINT64_C(1000));
+}
+
+/* Waits in the test's time: all who could do something meanwhile are in this process. */
+int poll(struct pollfd *fds, nfds_t count, int timeout)
+{
+        for (int waited = 0;; waited++) {
+                int r = ppoll(fds, count, &(const struct timespec){ 0 }, NULL);
+
+                if (r != 0 || waited == timeout)
+                        return r;
+                if (!clock_stopped)
+                        pass_ms(1);
+                if (while_blocked)
+                        while_blocked();
+        }
 }
 
 /* --- nodes --- */
@@ -242,7 +252,7 @@ static inline struct dlock_answer wait_answer(void)
         ck_abort_msg("no answer");
 }
 
-/* Goes on for a while of real time; nothing is answered. */
+/* Goes on for a while; nothing is answered. */
 static inline void go_on(int ms)
 {
         struct dlock_answer answer;

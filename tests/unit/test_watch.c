@@ -1,6 +1,7 @@
 /* The client library with watches: what is asked, what is told, and what becomes of it when nodes go, forget, or talk nonsense. */
 #include <sys/wait.h>
 
+#include "base/clock.h"
 #include "unit/fake_node.h"
 
 static struct dlock_watch *watch;
@@ -439,7 +440,7 @@ START_TEST(node_that_is_silent_while_it_is_watched_is_left)
 {
         struct wire_frame frame;
 
-        stop_clock();                        /* a slow machine is no silence either */
+        stop_clock();
         begin("", 0, 5, 2);
         (void)wait_watch(0, 5);
         pass_ms(4900);
@@ -487,81 +488,86 @@ END_TEST
 
 /* --- who leads --- */
 
-/* A process that blocks in it: 0: that one leads; 1: nobody does, and nothing else is told; 2: something else. */
-static pid_t start_observer(uint32_t timeout_ms, uint64_t leader)
+/* What the lock has when it is shown for the first time: two who share it, or have two of three slots. */
+static uint16_t first_slots;
+static unsigned shown;
+static uint64_t asked_at;                    /* of the question that waits for a change; 0: none */
+static struct wire_request waits;
+
+static void show_who_holds_it(const struct wire_request *request)
 {
-        pid_t child;
+        bool alone = shown++ > 0 && first_slots == SLOTS_SHARED;
 
-        node_start(0);
-        make_handle(1);
-        child = fork();
-        if (child == 0) {
-                struct dlock_answer answer;
-                bool nobody;
-
-                make_handle(1);
-                if (dlock_observe(dlock, "a", 0, timeout_ms, &answer) < 0)
-                        _exit(2);
-                nobody = answer.outcome == DLOCK_NO && !answer.owner && !answer.rows && answer.token == 0 && answer.count == 0 && answer.slots == 0;
-                _exit(answer.outcome == DLOCK_YES && answer.rows[0].token == leader ? 0 : nobody ? 1 : 2);
-        }
-        ck_assert_int_gt(child, 0);
-        node_greet(0);
-        return child;
+        ck_assert(request->type == WIRE_SHOW);
+        slots = alone ? 0 : first_slots;
+        first_token = alone ? 20 : 0;
+        if (alone)
+                ROWS(0, request, 13, false, "a");
+        else
+                ROWS(0, request, 10, false, "a", "a");
 }
 
-static int status_of(pid_t child)
+/* A change comes 50 ms after it was asked for, if at all. */
+static void serve_observer(void)
 {
-        int status;
+        struct wire_frame frame;
+        struct wire_request request;
 
-        ck_assert_int_eq(waitpid(child, &status, 0), child);
-        ck_assert(WIFEXITED(status));
-        return WEXITSTATUS(status);
+        while (node_hears(0, &frame)) {
+                if (frame.type == WIRE_HELLO) {
+                        node_welcome(0, cluster, NULL);
+                        continue;
+                }
+                ck_assert(wire_read_request(&frame, &request));
+                if (request.type != WIRE_WATCH) {
+                        show_who_holds_it(&request);
+                        continue;
+                }
+                ck_assert(request.exact);
+                ck_assert_uint_eq(request.after_index, 10);
+                waits = request;
+                asked_at = clock_boottime_ms();
+        }
+        if (asked_at == 0 || clock_boottime_ms() < asked_at + 50)
+                return;
+        asked_at = 0;
+        if (first_slots == SLOTS_SHARED)
+                EVENTS(0, &waits, 12, { 2, 12, "a" });
+        else
+                say_events(0, &waits, 10, NULL, 0);
+}
+
+static struct dlock_answer observe(uint16_t who, uint32_t timeout_ms)
+{
+        struct dlock_answer answer;
+
+        first_slots = who;
+        node_start(0);
+        make_handle(1);
+        while_blocked = serve_observer;
+        ck_assert_int_eq(dlock_observe(dlock, "a", 0, timeout_ms, &answer), 0);
+        return answer;
 }
 
 START_TEST(who_leads_is_who_holds_it_alone)
 {
-        pid_t child = start_observer(PATIENCE_MS, 21);
-        struct wire_request request = node_wait_request(0);
+        struct dlock_answer answer = observe(SLOTS_SHARED, PATIENCE_MS);
 
-        ck_assert_int_eq(request.type, WIRE_SHOW);
-        slots = SLOTS_SHARED;
-        ROWS(0, &request, 10, false, "a", "a");
-        request = wait_watch(0, 10);
-        ck_assert(request.exact);
-        EVENTS(0, &request, 12, { 2, 12, "a" });
-        request = node_wait_request(0);
-        ck_assert_int_eq(request.type, WIRE_SHOW);
-        slots = 0;
-        first_token = 20;
-        ROWS(0, &request, 13, false, "a");
-        ck_assert_int_eq(status_of(child), 0);
+        ck_assert_int_eq(answer.outcome, DLOCK_YES);
+        ck_assert_uint_eq(answer.rows[0].token, 21);
+        ck_assert_uint_eq(shown, 2);
 }
 END_TEST
 
 START_TEST(nobody_leads_while_several_hold_it)
 {
-        pid_t child = start_observer(600, 0);
-        struct wire_request request;
-        struct wire_frame frame;
+        uint64_t begin = clock_boottime_ms();
+        struct dlock_answer answer = observe(3, 600);
 
-        slots = 3;
-        for (int i = 0; i < PATIENCE_MS; i++) {
-                if (!node_hears(0, &frame)) {
-                        siginfo_t ended = { 0 };
-
-                        ck_assert_int_eq(waitid(P_PID, (id_t)child, &ended, WEXITED | WNOHANG | WNOWAIT), 0);
-                        if (ended.si_pid == child)
-                                break;
-                        (void)poll(NULL, 0, 1);
-                } else if (wire_read_request(&frame, &request) && request.type == WIRE_SHOW) {
-                        ROWS(0, &request, 10, false, "a", "a");
-                } else if (request.type == WIRE_WATCH) {
-                        (void)poll(NULL, 0, 50);
-                        say_events(0, &request, 10, NULL, 0);
-                }
-        }
-        ck_assert_int_eq(status_of(child), 1);
+        ck_assert_int_eq(answer.outcome, DLOCK_NO);
+        ck_assert(!answer.owner && !answer.rows && answer.token == 0 && answer.count == 0 && answer.slots == 0);
+        ck_assert_uint_ge(clock_boottime_ms(), begin + 500);
+        ck_assert_uint_ge(shown, 1);
 }
 END_TEST
 
