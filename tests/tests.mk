@@ -43,6 +43,7 @@ KIT_orders := lock_kit
 KIT_store := store_kit
 STORE_TESTS := store store_refused store_crash store_snapshot store_backup
 $(foreach test,$(filter-out store,$(STORE_TESTS)),$(eval ROOMS_$(test) := $(ROOMS_store))$(eval LIBS_$(test) := $(LIBS_store))$(eval KIT_$(test) := $(KIT_store)))
+LIBS_store_crash += -Wl,--wrap=sqlite3_busy_timeout
 LIBS_config := $(INIH_LIBS)
 LIBS_hub := $(SYSTEMD_LIBS) -Wl,--wrap=stream_connect
 LIBS_client := $(SYSTEMD_LIBS) $(INIH_LIBS)

@@ -28,6 +28,17 @@
 
 /* --- crashes -------------------------------------------------------------------------- */
 
+static int asked_patience_ms, given_patience_ms;
+
+/* Instead of sqlite3_busy_timeout (tests.mk): a test that waits in vain for somebody does so for a shorter time. */
+int __wrap_sqlite3_busy_timeout(sqlite3 *handle, int ms);
+int __real_sqlite3_busy_timeout(sqlite3 *handle, int ms);
+int __wrap_sqlite3_busy_timeout(sqlite3 *handle, int ms)
+{
+        asked_patience_ms = ms;
+        return __real_sqlite3_busy_timeout(handle, given_patience_ms > 0 ? given_patience_ms : ms);
+}
+
 START_TEST(what_a_crash_left_in_the_wal_is_synced_before_open_returns)
 {
         struct loaded loaded = {};
@@ -57,8 +68,11 @@ START_TEST(open_waits_for_nobody_who_keeps_it_from_syncing)
         crash_after(append_and_leave_it_open, NULL);
         ck_assert_int_eq(sqlite3_open(path_of("dlock.db", path), &reader), SQLITE_OK);
         ck_assert_int_eq(sqlite3_exec(reader, "BEGIN; SELECT * FROM log", NULL, NULL, NULL), SQLITE_OK);
+        given_patience_ms = 50;
         ck_assert_int_eq(store_open(directory, NODE, describe, &store, error), -EBUSY);
+        ck_assert_int_gt(asked_patience_ms, given_patience_ms);
         ck_assert_ptr_nonnull(strstr(error, "being read by another program"));
+        given_patience_ms = 0;
         ck_assert_int_eq(sqlite3_close(reader), SQLITE_OK);
         store_close(open_store());
 }
