@@ -364,6 +364,12 @@ class Writers:
             thread.join()
 
 
+def leased(cluster):
+    """Whether something below w/ is held for a time; a leader may have to be found first."""
+    status, out, _ = tool(cluster, "--server", servers_of(cluster.nodes), "--json", "list", "w/")
+    return status not in (0, 1) or any(json.loads(line)["ttl_ms"] for line in out.splitlines())
+
+
 def watched(cluster, disturb):
     """[(lines of a watcher, log since its list)], of watchers that begin at each of the nodes, while disturb() is at work."""
     with cluster.nodes[0].client("me") as client:
@@ -373,8 +379,8 @@ def watched(cluster, disturb):
         watcher.wait_for(lambda line: line["kind"] == "complete")
     with Writers(cluster) as writers:
         disturb()
-    assert writers.done > 10
-    time.sleep(1.5)  # leases end
+        wait_until(lambda: writers.done > 10, "enough is written")
+    wait_until(lambda: not leased(cluster), "leases end")
     status, _, error = tool(cluster, "--server", servers_of(cluster.nodes), "--timeout", "30s", "preempt", "w/end")
     assert status == 0, error
     cluster.wait_until_equal()
