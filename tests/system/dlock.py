@@ -22,7 +22,7 @@ SOCKETS = {
 ALL_SOCKETS = tuple(socket for sockets in SOCKETS.values() for socket in sockets)
 AT = {LEADER: "/run/dlock/leader.sock", FOLLOWER_1: "/run/dlock/follower-1.sock", FOLLOWER_2: "/run/dlock/follower-2.sock"}
 # Longer than any of a node's own patience, so that it tries again while a test waits.
-PATIENCE = 30
+PATIENCE = 120
 
 
 def debs():
@@ -51,7 +51,7 @@ def set_ini(host, file, **values):
 # --- the tool ----------------------------------------------------------------------
 
 
-def ask(host, *words, user=None, server=None, client=None, timeout="15s"):
+def ask(host, *words, user=None, server=None, client=None, timeout="30s"):
     """(exit status, its JSON)."""
     options = ["--json", "--timeout", timeout]
     if server:
@@ -177,15 +177,15 @@ echo "${s0:-0} ${s1:-0} ${s2:-0} ${s3:-0} ${s4:-0}"
 def busy_clients(host, servers, tcp):
     """While inside, clients connect to and work with the servers; at the end none was refused or left without its answer."""
     stop = f"/var/tmp/stop-{time.monotonic_ns()}"
-    connector = host.start(["python3", "-c", CONNECT, stop, *servers, *tcp])
-    workers = [host.start(["sh", "-c", WORK, "-", stop, server, f"worker-{number}"]) for number, server in enumerate(servers)]
+    connector = host.start(["python3", "-c", CONNECT, stop, *servers, *tcp], bound=900)
+    workers = [host.start(["sh", "-c", WORK, "-", stop, server, f"worker-{number}"], bound=900) for number, server in enumerate(servers)]
     try:
         for process in (connector, *workers):
             assert process.stdout.readline() == "begun\n", process.stderr.read()
         yield
     finally:
         host.run(["touch", stop])
-        said = [process.communicate(timeout=60)[0].strip() for process in (connector, *workers)]
+        said = [process.communicate(timeout=120)[0].strip() for process in (connector, *workers)]
     assert said[0].isdigit() and int(said[0]) > 10, f"connections: {said[0]}"
     for counts in said[1:]:
         yes, *others = map(int, counts.split())

@@ -42,8 +42,8 @@ class Failed(AssertionError):
     """A command did not do what the test relies on."""
 
 
-def wait_until(event, what, bound=30.0):
-    """Returns event()'s first true value; waiting longer than the bound is a failure.
+def wait_until(event, what, bound=120.0):
+    """Returns event()'s first true value; waiting longer than the bound, which is for a machine that does much else, is a failure.
 
     To ask a host costs a handful of processes, so the longer it takes, the less often that is done.
     """
@@ -115,7 +115,7 @@ class Host:
                 pass
         return 0
 
-    def wait_booted(self, bound=60.0, may_be_degraded=False):
+    def wait_booted(self, bound=180.0, may_be_degraded=False):
         self.leader = wait_until(self._find_leader, f"{self.name}'s first process", bound)
         state = wait_until(
             lambda: next((word for word in ("running", "degraded") if self.run("systemctl is-system-running", check=False).stdout.strip() == word), None),
@@ -127,7 +127,7 @@ class Host:
         self.launch()
         self.wait_booted()
 
-    def _wait_off(self, bound=60.0):
+    def _wait_off(self, bound=180.0):
         self.nspawn.wait(bound)
         self.leader = 0
         image = str(self.directory / "disk.img")
@@ -211,7 +211,7 @@ class Host:
         places = [f"/var/tmp/{pathlib.Path(deb).name}" for deb in debs]  # /tmp would not outlive a boot
         for deb, place in zip(debs, places):
             self.push(deb, place)
-        self.run(f"apt-get -q -y --no-install-recommends {options} install {shlex.join(places)}", bound=120)
+        self.run(f"apt-get -q -y --no-install-recommends {options} install {shlex.join(places)}", bound=300)
         self.run("sync")  # dpkg is told not to: a host that is installed half must not be what a power cut leaves
 
     # --- what systemd says -------------------------------------------------------------

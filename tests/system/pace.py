@@ -33,13 +33,13 @@ class Pace:
 def paced(host, *servers, what, may_be_unknown=False):
     """While inside, a client on host works with the servers; every answer must have been yes. Prints the longest pause."""
     stop, pace = f"/var/tmp/stop-{time.monotonic_ns()}", Pace()
-    process = host.start(["python3", "-c", PACE, stop, ",".join(servers), f"paced-{time.monotonic_ns()}"], bound=300)
+    process = host.start(["python3", "-c", PACE, stop, ",".join(servers), f"paced-{time.monotonic_ns()}"], bound=900)
     assert process.stdout.readline() == "begun\n", process.stderr.read()
     try:
         yield pace
     finally:
         host.run(["touch", stop])
-        said = process.communicate(timeout=60)[0].split()
+        said = process.communicate(timeout=120)[0].split()
     pace.longest, pace.counts = float(said[0]), tuple(map(int, said[1:]))
     print(f"      {what}: {pace.counts[0]} times yes, longest pause {pace.longest:.2f} s", flush=True)
     allowed = (0, 3) if may_be_unknown else (0,)
