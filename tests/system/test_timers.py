@@ -70,7 +70,7 @@ def start_timer(host):
 def stop_timer(host):
     """A run that has begun comes to its end: a service that is stopped between its grant and its job has none to show."""
     host.run("systemctl stop backup.timer")
-    wait_until(lambda: host.unit("backup.service", "ActiveState") in ("inactive", "failed"), "the last run to end", 30)
+    wait_until(lambda: host.unit("backup.service", "ActiveState") in ("inactive", "failed"), "the last run to end")
     host.run("systemctl stop backup.service")
 
 
@@ -107,7 +107,7 @@ class Cuts:
             list(pool.map(lambda host: Host.wait_booted(host, may_be_degraded=True), victims))
         if len(victims) > 1:
             self.without_majority.append((begin, time.time()))
-        wait_until(lambda: all_connected(self.hosts), "all nodes to be back", 60)
+        wait_until(lambda: all_connected(self.hosts), "all nodes to be back")
 
     def excused_s(self, begin, end):
         """How long of this no majority was up, or not yet for FAILOVER_S."""
@@ -172,7 +172,7 @@ def test_pain_7_a_timer_on_every_host_runs_its_job_once_in_a_period_while_hosts_
         cuts.wait_for_a_moment()
         cuts.go_round()
     time.sleep(max(0.0, begin + SECONDS - time.time()))
-    wait_until(lambda: all_connected(hosts), "all nodes", 60)
+    wait_until(lambda: all_connected(hosts), "all nodes")
     end = time.time()
     lab.each(stop_timer)
     assert abs(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) - clocks) < 0.1, "the clock was set meanwhile: the log's times say nothing"
@@ -236,7 +236,7 @@ def write_report(host):
 def start_report(*hosts):
     """The results of the services, which were started at once."""
     for process in [host.start(["systemctl", "start", "report.service"]) for host in hosts]:
-        assert process.wait(60) == 0, process.stderr.read()
+        assert process.wait(120) == 0, process.stderr.read()
     for host in hosts:
         assert host.unit("report.service", "ActiveState") == "inactive" and host.out("systemctl --failed --no-legend") == ""
     return [host.unit("report.service", "Result") for host in hosts]
@@ -262,11 +262,15 @@ def test_with_an_exec_condition_the_service_runs_on_one_host_and_is_skipped_on_t
     ran = runs(b) + runs(c)
     assert len(ran) == 1 and owner(a, "report") is not None  # nobody gives it back
     assert ask(a, "show", "report")[1]["ttl_ms"] == 15000
-    assert start_report(b, c, a) == ["exec-condition"] * 3
+    # When asking takes longer than the period, it runs anew; the log tells whether it was time.
+    none_ran = ["exec-condition"] * 3
+    wait_until(lambda: start_report(b, c, a) == none_ran, "all to be skipped")
     wait_until(lambda: "success" in start_report(c, b, a), "the next period")
-    assert start_report(b, c, a) == ["exec-condition"] * 3
-    one, two = grants(a, "report")
-    assert SKIPPED_S * 1000 <= two["cluster_ms"] - one["cluster_ms"] and len(runs(a) + runs(b) + runs(c)) == 2
+    wait_until(lambda: start_report(b, c, a) == none_ran, "all to be skipped again")
+    granted = grants(a, "report")
+    assert len(granted) >= 2 and len(runs(a) + runs(b) + runs(c)) == len(granted), granted
+    for one, two in zip(granted, granted[1:]):
+        assert SKIPPED_S * 1000 <= two["cluster_ms"] - one["cluster_ms"], granted
     # Nor does it run when nobody can be asked, which is no failure either.
     c.run(["systemctl", "stop", *SOCKETS[FOLLOWER_2], FOLLOWER_2])
     time.sleep(SKIPPED_S)
