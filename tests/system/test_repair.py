@@ -43,15 +43,15 @@ def test_a_node_with_a_bad_file_comes_back_after_the_repair(labs):
     a.write("/etc/dlock/leader.ini", good.replace("max_voters = 5", "max_voters = many"))
     begin, sockets = cursor(a), {unit: a.unit(unit, "ActiveEnterTimestampMonotonic") for unit in SOCKETS[LEADER]}
     a.run(["systemctl", "restart", LEADER], check=False)
-    waiting = a.start(["dlockctl", "--timeout", "60s", "--server", AT[LEADER], "check", "lock"])
+    waiting = a.start(["dlockctl", "--timeout", "10min", "--server", AT[LEADER], "check", "lock"], bound=600)
     wait_until(lambda: waits_for_repair(a, LEADER, "max_voters"), "the leader to wait for the repair")
     stays_silent(a, LEADER)
     assert a.is_active(*SOCKETS[LEADER]) and not a.is_active(LEADER)
     assert_said_once(lines_since(a, LEADER, begin), "leader.ini", "max_voters", "many")
     assert waiting.poll() is None
     a.write("/etc/dlock/leader.ini", good)
-    wait_until(lambda: a.is_active(LEADER), "the leader to come back", 15)
-    assert waiting.wait(30) == 1  # free: the connection has waited, and is served
+    wait_until(lambda: a.is_active(LEADER), "the leader to come back")
+    assert waiting.wait(120) == 1  # free: the connection has waited, and is served
     assert sockets == {unit: a.unit(unit, "ActiveEnterTimestampMonotonic") for unit in sockets}
     wait_for_voters(a, AT[LEADER], 3)
 
@@ -61,10 +61,10 @@ def test_whoever_restarts_a_node_that_waits_is_told_at_once_what_is_wrong(labs):
     a.write("/etc/dlock/leader.ini", "[cluster]\nmax_voters = many\n")
     for _ in range(2):
         begin = cursor(a)
-        assert a.run(["systemctl", "restart", LEADER], check=False, bound=15).returncode == 1
+        assert a.run(["systemctl", "restart", LEADER], check=False).returncode == 1
         assert_said_once(lines_since(a, LEADER, begin), "leader.ini", "max_voters", "many")
         wait_until(lambda: waits_for_repair(a, LEADER, "max_voters"), "the leader to wait for the repair")
-    a.run(["systemctl", "stop", *SOCKETS[LEADER], LEADER], bound=15)
+    a.run(["systemctl", "stop", *SOCKETS[LEADER], LEADER])
     assert a.unit(LEADER, "ActiveState") == "inactive"
     a.write("/etc/dlock/leader.ini", "")
     a.run(["systemctl", "start", LEADER])
@@ -82,8 +82,8 @@ def test_a_node_whose_port_is_taken_comes_back_when_it_is_free_and_is_no_flood_m
     lines = lines_since(a, LEADER, begin)
     assert_said_once(lines, "cannot listen on", "socket unit")
     assert len([line for line in lines if line.startswith("Starting ")]) <= 5, lines
-    taker.communicate("\n", timeout=10)
-    wait_until(lambda: a.is_active(LEADER, *SOCKETS[LEADER]), "the leader to come back", 60)
+    taker.communicate("\n", timeout=60)
+    wait_until(lambda: a.is_active(LEADER, *SOCKETS[LEADER]), "the leader to come back")
     preempt(a, "lock", client="owner", server="127.0.0.1:7401")
 
 
@@ -101,7 +101,7 @@ def test_a_database_may_be_elsewhere_and_a_wrong_directory_can_be_put_right(labs
     wait_until(lambda: waits_for_repair(a, FOLLOWER_2, "/srv/lacks"), "the follower to wait for the repair")
     a.write("/etc/dlock/follower-2.ini", "[node]\ndirectory = /srv/locks %i\n")
     a.run("systemctl daemon-reload")
-    wait_until(lambda: a.is_active(FOLLOWER_2), "the follower to come back", 15)
+    wait_until(lambda: a.is_active(FOLLOWER_2), "the follower to come back")
     wait_for_voters(a, AT[FOLLOWER_2], 3)
     preempt(a, "lock", client="owner", server=AT[FOLLOWER_2])
     assert a.ok("test -s '/srv/locks 2/dlock.db-wal' && ! test -e /var/lib/dlock/follower-2/dlock.db")
@@ -111,15 +111,18 @@ def fill(host, directory):
     host.run(f"head -c 1G /dev/zero >{directory}/fill || true", check=False)
 
 
-def until_it_fails(host, server):
+def until_it_fails(host, node):
     """Changes that were acknowledged before the disk was full."""
     kept = {}
     for number in range(4000):
-        status, answer = ask(host, "preempt", f"{'long' * 50}/{number}", client="owner", server=server, timeout="2s")
-        if status != YES:
-            assert status in (UNKNOWN, UNREACHABLE), (status, answer)
+        status, answer = ask(host, "preempt", f"{'long' * 50}/{number}", client="owner", server=AT[node], timeout="2s")
+        if status == YES:
+            kept[number] = answer["token"]
+            continue
+        assert status in (UNKNOWN, UNREACHABLE), (status, answer)
+        # A slow disk is not full yet.
+        if not host.is_active(node):
             return kept
-        kept[number] = answer["token"]
     raise AssertionError("a full disk took 4000 changes")
 
 
@@ -133,7 +136,7 @@ def test_a_leader_with_a_full_disk_comes_back_after_room_is_made_and_has_lost_no
     preempt(a, "before", client="owner")
     begin, sockets = cursor(a), {unit: a.unit(unit, "ActiveEnterTimestampMonotonic") for unit in SOCKETS[LEADER]}
     fill(a, "/var/lib/dlock/leader")
-    kept = until_it_fails(a, AT[LEADER])
+    kept = until_it_fails(a, LEADER)
     wait_until(lambda: waits_for_repair(a, LEADER, "4 MiB of room are needed in /var/lib/dlock/leader", "dlock.db"), "the leader to wait for room")
     stays_silent(a, LEADER)
     assert a.is_active(*SOCKETS[LEADER]) and not a.is_active(LEADER), a.unit(LEADER, "ActiveState")
