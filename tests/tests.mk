@@ -210,7 +210,7 @@ ASAN := SANITIZE='-fsanitize=address,undefined -fno-sanitize-recover=all' CFLAGS
 TSAN := SANITIZE=-fsanitize=thread CFLAGS='-O1 -g'
 sanitize: sanitize-unit sanitize-cluster
 sanitize-unit:
-	$(MAKE) BUILD=$(BUILD)/asan $(ASAN) unit replay sim
+	ORDERS_SEEDS=10 $(MAKE) BUILD=$(BUILD)/asan $(ASAN) unit replay sim
 	$(MAKE) BUILD=$(BUILD)/tsan $(TSAN) UNIT_TESTS='$(STORE_TESTS)' unit
 sanitize-cluster:
 	PATIENCE=90 NEMESIS_SECONDS=70 MANY_LOCKS=100000 $(MAKE) BUILD=$(BUILD)/asan $(ASAN) cluster
